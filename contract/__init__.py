@@ -1,0 +1,1 @@
+"""The contract as programs see it: compiling it, and what it says of each method."""

@@ -1,0 +1,1 @@
+"""The services: users, sessions and messages, and the runtime they stand on."""

@@ -1,0 +1,152 @@
+"""Settings, from the environment: each with its meaning, its bounds and a clear refusal.
+
+Every variable begins with `INGLENOOK_`; structured ones are JSON. A program reads its settings when
+it starts, once, by `load`, and says in one line for each what is missing or wrong.
+"""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "INGLENOOK_"
+DEVELOPMENT_ISSUER = "https://development.inglenook.invalid"
+
+
+class Environment(StrEnum):
+    """Where a program runs. Whatever only helps developers is off in production."""
+
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+class TrustedIssuer(BaseModel, extra="forbid", frozen=True):
+    """Someone whose tokens are accepted, and on which conditions."""
+
+    issuer: Annotated[str, Field(min_length=1)]
+    """The exact value of the claim `iss`."""
+    jwks_url: str | None = None
+    """Where its public keys are, as a JWK Set (RFC 7517); or `jwks_file`."""
+    jwks_file: Path | None = None
+    """A file with its public keys. Read again when it changes."""
+    audiences: tuple[str, ...] = ()
+    """The claim `aud` must hold one of these; not checked when empty."""
+    authorized_parties: tuple[str, ...] = ()
+    """The claim `azp` must be one of these; not checked when empty."""
+    algorithms: tuple[Literal["RS256", "ES256", "EdDSA"], ...] = ("RS256", "ES256", "EdDSA")
+    """The signature algorithms that are accepted from it."""
+    kind: Literal["user", "service"] = "user"
+    """Whether its tokens are people's or services'."""
+
+    @model_validator(mode="after")
+    def _has_keys_and_an_audience(self) -> Self:
+        if (self.jwks_url is None) == (self.jwks_file is None):
+            raise ValueError("give exactly one of jwks_url and jwks_file")
+        if not self.audiences and not self.authorized_parties:
+            raise ValueError("give audiences or authorized_parties, or any site's token would do")
+        if not self.algorithms:
+            raise ValueError("give at least one algorithm")
+        return self
+
+
+class IdentitySettings(BaseSettings):
+    """Whom a program trusts to say who a caller is."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
+
+    environment: Environment = Environment.PRODUCTION
+    issuers: tuple[TrustedIssuer, ...] = ()
+    """The trusted issuers, as a JSON list."""
+    development_issuer: Path | None = None
+    """The folder of the development issuer's keys, which signs anyone in as anyone."""
+    token_leeway: Annotated[float, Field(ge=0, le=120)] = 10.0
+    """How many seconds of clock difference to an issuer are forgiven."""
+
+    @model_validator(mode="after")
+    def _development_issuer_stands_alone(self) -> Self:
+        people = [issuer for issuer in self.issuers if issuer.kind == "user"]
+        if self.development_issuer is None:
+            if not people:
+                raise ValueError("no issuer is trusted to sign people in: set INGLENOOK_ISSUERS")
+            return self
+        if self.environment is not Environment.DEVELOPMENT:
+            raise ValueError(
+                "INGLENOOK_DEVELOPMENT_ISSUER signs anyone in as anyone:"
+                " it needs INGLENOOK_ENVIRONMENT=development"
+            )
+        if people:
+            raise ValueError(
+                "INGLENOOK_DEVELOPMENT_ISSUER cannot be used beside another issuer of people's"
+                f" tokens ({', '.join(issuer.issuer for issuer in people)})"
+            )
+        return self
+
+    @property
+    def trusted_issuers(self) -> tuple[TrustedIssuer, ...]:
+        """All whose tokens are accepted, the development issuer among them where it is on."""
+        if self.development_issuer is None:
+            return self.issuers
+        development = TrustedIssuer(
+            issuer=DEVELOPMENT_ISSUER,
+            jwks_file=self.development_issuer / "jwks.json",
+            audiences=("inglenook",),
+            algorithms=("ES256",),
+        )
+        return (development, *self.issuers)
+
+
+class DatabaseSettings(BaseSettings):
+    """How a service reaches its schema."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
+
+    database_url: Annotated[str, Field(pattern="^postgres(ql)?://")]
+    """Where, and as which role and with which password, a service reaches its own schema."""
+    database_pool: Annotated[int, Field(ge=1, le=200)] = 8
+    """The most connections a process keeps open."""
+
+
+class MigrationSettings(DatabaseSettings):
+    """What `migrate` needs besides: a role that may create schemas and roles."""
+
+    admin_database_url: Annotated[str, Field(pattern="^postgres(ql)?://")]
+    """The same database, as a role that may create roles and schemas; it comes to own them."""
+
+
+class ServiceSettings(IdentitySettings, DatabaseSettings):
+    """What every service needs to run."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
+
+    listen: Annotated[str, Field(pattern=r"^.+:\d+$")]
+    """The address the service answers on: `127.0.0.1:50051`."""
+    key_file: Path
+    """The service's key-encryption keys, as `services.runtime.encryption` writes them."""
+    drain_seconds: Annotated[float, Field(ge=0, le=600)] = 10.0
+    """How long calls under way may go on after the service was told to stop."""
+
+
+Settings = TypeVar("Settings", bound=BaseSettings)
+
+
+def load(kind: type[Settings]) -> Settings:
+    """Reads settings from the environment, or ends the program with what is wrong, a line each."""
+    try:
+        return kind()
+    except ValidationError as error:
+        sys.exit(
+            "\n".join(_complaint(problem["loc"], problem["msg"]) for problem in error.errors())
+        )
+
+
+def _complaint(location: tuple[int | str, ...], message: str) -> str:
+    if not location:
+        return message.removeprefix("Value error, ")
+    variable = f"{PREFIX}{str(location[0]).upper()}"
+    inside = "".join(f"[{step}]" for step in location[1:])
+    if message == "Field required" and not inside:
+        return f"{variable} is not set"
+    return f"{variable}{inside}: {message.removeprefix('Value error, ')}"
