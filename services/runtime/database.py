@@ -1,0 +1,104 @@
+"""Talking to PostgreSQL: SQLAlchemy Core writes the statements, psycopg runs them.
+
+A statement is compiled once, when its module is imported, together with the type of its rows. Going
+through SQLAlchemy's engine for each call would cost several times what the database takes.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+from psycopg_pool import AsyncConnectionPool
+from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
+from sqlalchemy.sql import Executable
+from sqlalchemy.sql.elements import ClauseElement
+
+Row = TypeVar("Row")
+Parameters = Mapping[str, object]
+Connection = AsyncConnection[tuple[object, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Statement(Generic[Row]):
+    """A compiled statement, and the class that its result's columns are the fields of."""
+
+    sql: bytes
+    row: type[Row]
+
+
+def statement(clause: Executable, row: type[Row]) -> Statement[Row]:
+    """Compiles a SQLAlchemy Core statement; its bind parameters are the call's parameters."""
+    compiled = cast("ClauseElement", clause).compile(dialect=psycopg_dialect())
+    return Statement(str(compiled).encode(), row)
+
+
+class Database:
+    """A pool of connections as one service's role. Use as `async with Database(url) as database`."""
+
+    def __init__(self, url: str, *, pool_size: int, name: str) -> None:
+        """Takes the role's URL, the most connections to keep, and the name the server lists."""
+        self.url = url
+        self._name = name
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            url,
+            kwargs=self._connection_settings(),
+            min_size=min(2, pool_size),
+            max_size=pool_size,
+            timeout=10.0,
+            open=False,
+        )
+
+    async def __aenter__(self) -> "Database":
+        await self._pool.open(wait=True, timeout=30.0)
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self._pool.close(timeout=5.0)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A connection in a transaction, which commits when the block ends without an error."""
+        async with self._pool.connection() as connection, connection.transaction():
+            yield connection
+
+    async def all(self, query: Statement[Row], parameters: Parameters) -> Sequence[Row]:
+        """Runs a statement in a transaction of its own and gives all its rows."""
+        async with self._pool.connection() as connection:
+            return await fetch_all(connection, query, parameters)
+
+    async def one(self, query: Statement[Row], parameters: Parameters) -> Row | None:
+        """Runs a statement in a transaction of its own and gives its first row, if any."""
+        rows = await self.all(query, parameters)
+        return rows[0] if rows else None
+
+    async def connect(self) -> Connection:
+        """A connection outside the pool, for whoever holds on to one (LISTEN)."""
+        return cast(
+            "Connection",
+            await AsyncConnection.connect(self.url, **self._connection_settings()),
+        )
+
+    def _connection_settings(self) -> dict[str, Any]:
+        # An acknowledged write is on disk, whatever the server's own default says.
+        options = "-c synchronous_commit=on"
+        return {"autocommit": True, "application_name": self._name, "options": options}
+
+
+async def fetch_all(
+    connection: Connection, query: Statement[Row], parameters: Parameters
+) -> Sequence[Row]:
+    """Runs a statement on a connection and gives all its rows."""
+    cursor = connection.cursor(binary=True, row_factory=class_row(query.row))
+    await cursor.execute(query.sql, parameters)
+    return await cursor.fetchall() if cursor.description else ()
+
+
+async def fetch_one(
+    connection: Connection, query: Statement[Row], parameters: Parameters
+) -> Row | None:
+    """Runs a statement on a connection and gives its first row, if any."""
+    rows = await fetch_all(connection, query, parameters)
+    return rows[0] if rows else None

@@ -1,0 +1,99 @@
+"""An issuer's public keys: a JWK Set (RFC 7517) from a URL or a file, fetched without blocking.
+
+A token that names an unknown key makes the set be read again, so a rotation at the issuer is picked
+up at once; a cooldown keeps made-up key ids from turning that into a flood.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import httpx
+from jwt import PyJWK
+from jwt.exceptions import PyJWTError
+
+from services.runtime.errors import dependency_unavailable
+from services.runtime.settings import TrustedIssuer
+
+_log = logging.getLogger(__name__)
+
+_MAXIMUM_AGE = 300.0
+_COOLDOWN = 5.0
+_FETCH_TIMEOUT = 5.0
+
+Source = Callable[[], Awaitable[str]]
+
+
+class KeySet:
+    """The keys of one issuer."""
+
+    def __init__(self, source: Source, *, cooldown: float, maximum_age: float) -> None:
+        """Takes what reads the JWK Set, and how often that may and must be done, in seconds."""
+        self._source = source
+        self._cooldown = cooldown
+        self._maximum_age = maximum_age
+        self._keys: dict[str | None, PyJWK] = {}
+        self._tried_at = -float("inf")
+        self._lock = asyncio.Lock()
+
+    async def find(self, key_id: str | None) -> PyJWK | None:
+        """The key of that id, or the only key when the token names none; None if there is no such.
+
+        Raises:
+            Refusal: DEPENDENCY_UNAVAILABLE, the keys were never read and cannot be now.
+        """
+        age = time.monotonic() - self._tried_at
+        known = self._known(key_id)
+        if age > self._maximum_age or (known is None and age > self._cooldown):
+            await self._read_again()
+            known = self._known(key_id)
+        if not self._keys:
+            raise dependency_unavailable()
+        return known
+
+    def _known(self, key_id: str | None) -> PyJWK | None:
+        if key_id is None and len(self._keys) == 1:
+            return next(iter(self._keys.values()))
+        return self._keys.get(key_id)
+
+    async def _read_again(self) -> None:
+        asked_at = time.monotonic()
+        async with self._lock:
+            if self._tried_at >= asked_at:
+                return  # Somebody else read it while this call waited.
+            self._tried_at = time.monotonic()
+            try:
+                self._keys = _parse(await self._source())
+            except (httpx.HTTPError, OSError, ValueError, PyJWTError):
+                # The keys that are known stay good: an issuer that is down for a while signs
+                # nobody out.
+                _log.warning("an issuer's key set could not be read", exc_info=True)
+
+
+def key_set_of(issuer: TrustedIssuer, client: httpx.AsyncClient) -> KeySet:
+    """The key set that a trusted issuer's settings name."""
+    if issuer.jwks_file is not None:
+        path: Path = issuer.jwks_file
+
+        async def read() -> str:
+            return await asyncio.to_thread(path.read_text)
+
+        return KeySet(read, cooldown=0.0, maximum_age=_COOLDOWN)
+
+    url = str(issuer.jwks_url)
+
+    async def fetch() -> str:
+        answer = await client.get(url, timeout=_FETCH_TIMEOUT)
+        return answer.raise_for_status().text
+
+    return KeySet(fetch, cooldown=_COOLDOWN, maximum_age=_MAXIMUM_AGE)
+
+
+def _parse(text: str) -> dict[str | None, PyJWK]:
+    listed = json.loads(text)["keys"] if isinstance(json.loads(text), dict) else None
+    if not isinstance(listed, list):
+        raise ValueError("not a JWK Set")
+    return {jwk.get("kid"): PyJWK(jwk) for jwk in listed if jwk.get("use", "sig") == "sig"}
