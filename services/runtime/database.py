@@ -16,6 +16,8 @@ from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
 from sqlalchemy.sql import Executable
 from sqlalchemy.sql.elements import ClauseElement
 
+_DIALECT = psycopg_dialect()  # type: ignore[no-untyped-call]
+
 Row = TypeVar("Row")
 Parameters = Mapping[str, object]
 Connection = AsyncConnection[tuple[object, ...]]
@@ -31,12 +33,12 @@ class Statement(Generic[Row]):
 
 def statement(clause: Executable, row: type[Row]) -> Statement[Row]:
     """Compiles a SQLAlchemy Core statement; its bind parameters are the call's parameters."""
-    compiled = cast("ClauseElement", clause).compile(dialect=psycopg_dialect())
+    compiled = cast("ClauseElement", clause).compile(dialect=_DIALECT)
     return Statement(str(compiled).encode(), row)
 
 
 class Database:
-    """A pool of connections as one service's role. Use as `async with Database(url) as database`."""
+    """A pool of connections as one service's role: `async with Database(…) as database`."""
 
     def __init__(self, url: str, *, pool_size: int, name: str) -> None:
         """Takes the role's URL, the most connections to keep, and the name the server lists."""

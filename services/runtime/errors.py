@@ -136,7 +136,7 @@ def id_reused(thing: str) -> Refusal:
 
 
 def refusal_of(error: Exception) -> Refusal:
-    """What a caller is told of an exception: itself if it is a refusal, else no more than its kind."""
+    """What a caller is told of an exception: a refusal itself, of others no more than the kind."""
     match error:
         case Refusal():
             return error

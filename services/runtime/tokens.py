@@ -92,7 +92,7 @@ class TokenVerifier:
             return _identity(claims, issuer, self._leeway)
         except jwt.ExpiredSignatureError:
             raise token_expired() from None
-        except (jwt.PyJWTError, ValueError, TypeError) as error:
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
             # The kind of failure, and not its text, which may quote the token.
             _log.info("token refused", extra={"cause": type(error).__name__})
             raise token_invalid() from None

@@ -224,5 +224,5 @@ class DataKeys:
 
 
 def _bound_to(scope: Scope, key_id: UUID) -> bytes:
-    """The associated data of a wrapped data key: a wrapped key moved to another scope is useless."""
+    """The associated data of a wrapped data key: moved to another scope, it does not unwrap."""
     return length_prefixed(b"data_keys", *(part.bytes for part in scope), key_id.bytes)

@@ -1,0 +1,1 @@
+"""What was said: its order, its encryption, its live updates."""

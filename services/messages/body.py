@@ -1,0 +1,90 @@
+"""A message's body: what a person or a model said, as it is sealed.
+
+The plaintext is a `Message` of the contract with only its content, model and metadata set. It is
+serialised deterministically, so equal bodies have equal bytes.
+"""
+
+import json
+import math
+from uuid import UUID
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.struct_pb2 import Struct, Value
+from inglenook.messages.v1.messages_pb2 import AppendMessageRequest, Message, Role
+
+from services.messages.store import Conversation, MessageRow
+from services.runtime.encryption.envelope import Place
+from services.runtime.errors import FieldViolation, request_invalid
+from services.runtime.etags import etag_of
+from services.runtime.timestamps import timestamp_of
+
+_METADATA_BYTES = 16_384
+
+
+def body_of(request: AppendMessageRequest) -> bytes:
+    """The body of the message that a request adds.
+
+    Raises:
+        Refusal: REQUEST_INVALID, the metadata is too large or is no JSON.
+    """
+    body = Message(content=request.content, model=request.model)
+    if request.metadata.fields:
+        _check_metadata(request.metadata)
+        body.metadata.CopyFrom(request.metadata)
+    return body.SerializeToString(deterministic=True)
+
+
+def message_of(conversation: Conversation, row: MessageRow, body: bytes) -> Message:
+    """A stored message, with its body opened, as the contract has it."""
+    message = Message.FromString(body)
+    message.session_id = str(conversation.session_id)
+    message.message_id = str(row.message_id)
+    message.sequence = row.sequence
+    message.role = Role.ValueType(row.role)
+    message.create_time.CopyFrom(timestamp_of(row.create_time))
+    message.update_time.CopyFrom(timestamp_of(row.update_time))
+    message.etag = etag_of(row.revision)
+    return message
+
+
+def place_of(conversation: Conversation, message_id: UUID) -> Place:
+    """Where a message's body is stored."""
+    row = (conversation.session_id, message_id)
+    return Place(table="messages", field="body", owner=conversation.user_id, row=row)
+
+
+def _check_metadata(metadata: Struct) -> None:
+    if not all(_is_json(value) for value in metadata.fields.values()) or _has_nul(metadata):
+        raise _metadata_refused("must hold no NUL and only numbers that JSON has", "json")
+    compact = json.dumps(MessageToDict(metadata), ensure_ascii=False, separators=(",", ":"))
+    if len(compact.encode()) > _METADATA_BYTES:
+        raise _metadata_refused(f"must be at most {_METADATA_BYTES} bytes as JSON", "max_bytes")
+
+
+def _is_json(value: Value) -> bool:
+    match value.WhichOneof("kind"):
+        case "number_value":
+            return math.isfinite(value.number_value)
+        case "struct_value":
+            return all(_is_json(inner) for inner in value.struct_value.fields.values())
+        case "list_value":
+            return all(_is_json(inner) for inner in value.list_value.values)
+        case None:
+            return False
+        case _:
+            return True
+
+
+def _has_nul(metadata: Struct) -> bool:
+    pending: list[Value] = [Value(struct_value=metadata)]
+    while pending:
+        value = pending.pop()
+        if "\0" in value.string_value or any("\0" in key for key in value.struct_value.fields):
+            return True
+        pending += value.struct_value.fields.values()
+        pending += value.list_value.values
+    return False
+
+
+def _metadata_refused(description: str, rule: str) -> Exception:
+    return request_invalid([FieldViolation("metadata", description, f"metadata.{rule}")])

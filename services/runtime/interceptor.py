@@ -1,0 +1,242 @@
+"""What happens to every call before and after its handler, in one place.
+
+In this order: a request id, authentication and access by the contract's option, parsing, validation
+by the contract's rules, the handler, and the answer: a response, or a refusal as
+`google.rpc.Status`. It is one interceptor rather than five because each layer costs every call.
+Requests arrive here as bytes (see `server.py`), so that nothing of an unknown caller is parsed and
+what cannot be parsed is answered like any other bad request.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, cast
+from uuid import uuid4
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from grpc import aio
+from grpc_interceptor.server import AsyncServerInterceptor
+from inglenook.access.v1.access_pb2 import Access
+from inglenook.errors.v1.errors_pb2 import Reason
+from protovalidate import Validator, Violation
+
+from contract.methods import Method
+from services.runtime.errors import (
+    FieldViolation,
+    Refusal,
+    refusal_of,
+    request_invalid,
+    request_malformed,
+)
+from services.runtime.identity import Call, Identity, current_call
+from services.runtime.tokens import TokenVerifier, token_expired, token_missing
+
+_log = logging.getLogger(__name__)
+
+_REQUEST_ID = "x-request-id"
+_REQUEST_ID_CHARACTERS = 64
+_STATUS_DETAILS = "grpc-status-details-bin"
+# Not of the contract: the servers' own health and reflection, open to whoever reaches the port.
+_INFRASTRUCTURE = ("/grpc.health.v1.Health/", "/grpc.reflection.")
+
+
+@dataclass(frozen=True, slots=True)
+class GuardedMethod:
+    """A method of the contract, and the class of its requests."""
+
+    method: Method
+    request: type[Message]
+
+
+class CallInterceptor(AsyncServerInterceptor):
+    """Guards every method of a server."""
+
+    def __init__(self, methods: Iterable[GuardedMethod], verifier: TokenVerifier) -> None:
+        """Takes the methods that may be called at all, and who verifies tokens.
+
+        Each method's rules are compiled here, so that a rule that cannot be is found at the start
+        and not by the first caller.
+        """
+        self._guarded = {guarded.method.path: guarded for guarded in methods}
+        self._verifier = verifier
+        self._validator = Validator()
+        for guarded in self._guarded.values():
+            self._validator.collect_violations(guarded.request())
+
+    async def intercept(
+        self,
+        method: Callable[[Any, Any], Any],
+        request_or_iterator: Any,  # noqa: ANN401 - the base class's
+        context: Any,  # noqa: ANN401 - the base class's
+        method_name: str,
+    ) -> Any:  # noqa: ANN401 - the base class's
+        """Serves one call."""
+        if method_name.startswith(_INFRASTRUCTURE):
+            return await _passed_on(method, request_or_iterator, context)
+        started = time.perf_counter()
+        metadata = dict(context.invocation_metadata())
+        current_call.set(Call(request_id=_request_id(metadata)))
+        try:
+            guarded = self._guard_of(method_name)
+            identity = await self._admit(guarded.method, metadata)
+            request = self._read(guarded, request_or_iterator)
+            if guarded.method.server_streaming:
+                frames = method(request, context)
+                return _guarded_stream(frames, identity, context, method_name, started)
+            response = await method(request, context)
+        except Exception as error:
+            await _refuse(error, context, method_name, started)
+            raise  # Not reached: refusing ends the call.
+        _note(method_name, "OK", started)
+        return response
+
+    def _guard_of(self, method_name: str) -> GuardedMethod:
+        guarded = self._guarded.get(method_name)
+        if guarded is None:
+            raise access_denied()
+        return guarded
+
+    async def _admit(self, method: Method, metadata: dict[str, str | bytes]) -> Identity | None:
+        """Who calls, if the contract lets them.
+
+        Raises:
+            Refusal: it does not, or who calls cannot be told.
+        """
+        if Access.ACCESS_PUBLIC in method.allow:
+            return None
+        token = _bearer_token(metadata)
+        identity = await self._verifier.verify(token)
+        kind = Access.ACCESS_USER if identity.service is None else Access.ACCESS_SERVICE
+        nobodys = identity.user_id is None and Access.ACCESS_USER in method.allow
+        if kind not in method.allow or nobodys:
+            raise access_denied()
+        request_id = _request_id(metadata)
+        current_call.set(Call(request_id=request_id, identity=identity, token=token))
+        return identity
+
+    def _read(self, guarded: GuardedMethod, raw: bytes) -> Message:
+        """The request, if it keeps the contract's rules.
+
+        Raises:
+            Refusal: it cannot be read, or breaks rules.
+        """
+        try:
+            request = guarded.request.FromString(raw)
+        except DecodeError:
+            raise request_malformed() from None
+        violations = self._validator.collect_violations(request)
+        if violations:
+            raise request_invalid([_field_violation(violation) for violation in violations])
+        return request
+
+
+def _field_violation(violation: Violation) -> FieldViolation:
+    found = violation.proto
+    path = found.field.elements if found.field is not None else []
+    return FieldViolation(
+        field=".".join(step.field_name for step in path),
+        description=found.message,
+        rule=found.rule_id,
+    )
+
+
+def access_denied() -> Refusal:
+    """The caller is known and may not call this."""
+    return Refusal(
+        grpc.StatusCode.PERMISSION_DENIED,
+        Reason.REASON_ACCESS_DENIED,
+        "This method is not open to this kind of caller.",
+    )
+
+
+async def _guarded_stream(
+    frames: AsyncIterator[Any],
+    identity: Identity | None,
+    context: aio.ServicerContext[Any, Any],
+    method_name: str,
+    started: float,
+) -> AsyncIterator[Any]:
+    """A handler's frames, for as long as the caller's token is good."""
+    deadline = float("inf") if identity is None else identity.expires_at
+    try:
+        async for frame in _until(deadline, frames):
+            yield frame
+    except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a refusal
+        await _refuse(error, context, method_name, started)
+    _note(method_name, "OK", started)
+
+
+async def _until(deadline: float, frames: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """The frames that come before `deadline`, in seconds since the epoch.
+
+    Raises:
+        Refusal: TOKEN_EXPIRED, at the deadline.
+    """
+    loop = asyncio.get_running_loop()
+    ends_at = None if deadline == float("inf") else loop.time() + (deadline - time.time())
+    while True:
+        # Around each frame and never around a yield: a timeout that cancels the task while the
+        # consumer runs would hit the consumer.
+        limit = asyncio.timeout_at(ends_at)
+        try:
+            async with limit:
+                frame = await anext(frames)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise token_expired() from None
+        yield frame
+
+
+async def _passed_on(
+    method: Callable[[Any, Any], Any],
+    request: Any,  # noqa: ANN401 - any service's
+    context: Any,  # noqa: ANN401 - the base class's
+) -> Any:  # noqa: ANN401 - any service's
+    answer = method(request, context)
+    return answer if hasattr(answer, "__aiter__") else await cast("Awaitable[Any]", answer)
+
+
+async def _refuse(
+    error: Exception,
+    context: aio.ServicerContext[Any, Any],
+    method_name: str,
+    started: float,
+) -> None:
+    refusal = refusal_of(error)
+    if refusal is not error:
+        _log.error("a call failed", extra={"method": method_name}, exc_info=error)
+    _note(method_name, refusal.code.name, started, refusal.reason_name)
+    details = ((_STATUS_DETAILS, refusal.status().SerializeToString()),)
+    await context.abort(refusal.code, refusal.message, trailing_metadata=details)
+
+
+def _note(method_name: str, code: str, started: float, reason: str = "") -> None:
+    milliseconds = round((time.perf_counter() - started) * 1000, 2)
+    extra = {"method": method_name, "code": code, "duration_ms": milliseconds}
+    _log.info("call", extra=extra | ({"reason": reason} if reason else {}))
+
+
+def _request_id(metadata: dict[str, str | bytes]) -> str:
+    """The request id that the gateway or the calling service gave, or a new one."""
+    given = metadata.get(_REQUEST_ID)
+    fit = isinstance(given, str) and given.isascii() and given.isprintable()
+    return str(given)[:_REQUEST_ID_CHARACTERS] if fit and given else str(uuid4())
+
+
+def _bearer_token(metadata: dict[str, str | bytes]) -> str:
+    """The token of `authorization: Bearer <token>` (RFC 6750).
+
+    Raises:
+        Refusal: TOKEN_MISSING.
+    """
+    header = metadata.get("authorization")
+    scheme, _, token = header.partition(" ") if isinstance(header, str) else ("", "", "")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise token_missing()
+    return token.strip()

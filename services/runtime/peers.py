@@ -1,0 +1,81 @@
+"""Calling another service on behalf of the caller: with the caller's own token and request id."""
+
+from collections.abc import Awaitable
+from typing import TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
+from grpc import aio
+from inglenook.errors.v1.errors_pb2 import Reason
+
+from services.runtime.errors import DOMAIN, Refusal, dependency_unavailable
+from services.runtime.identity import current_call
+
+Answer = TypeVar("Answer")
+
+TIMEOUT = 5.0
+"""Seconds that a call to another service may take."""
+
+_UNREACHABLE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+
+
+def channel_to(address: str) -> aio.Channel:
+    """A channel to another service, which reconnects quickly when that one was restarted."""
+    options = [
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
+        ("grpc.keepalive_time_ms", 30_000),
+    ]
+    return aio.insecure_channel(address, options=options)
+
+
+def on_behalf_of_caller() -> aio.Metadata:
+    """The metadata of a call that is made for the call that is being served.
+
+    Raises:
+        LookupError: no call is being served.
+    """
+    call = current_call.get()
+    if call is None or call.token is None:
+        raise LookupError("no verified caller to act for")
+    return aio.Metadata(
+        ("authorization", f"Bearer {call.token}"), ("x-request-id", call.request_id)
+    )
+
+
+async def answer_of(call: Awaitable[Answer]) -> Answer:
+    """Another service's answer; its refusals are raised as if they were this service's.
+
+    Raises:
+        Refusal: the other service's, or DEPENDENCY_UNAVAILABLE when it does not answer.
+    """
+    try:
+        return await call
+    except aio.AioRpcError as error:
+        raise _refusal_of_peer(error) from None
+
+
+def _refusal_of_peer(error: aio.AioRpcError) -> Exception:
+    reason = _reason_of(error)
+    if error.code() in _UNREACHABLE or reason is None:
+        return dependency_unavailable()
+    return Refusal(error.code(), reason, error.details() or "")
+
+
+def _reason_of(error: aio.AioRpcError) -> Reason.ValueType | None:
+    details = dict(error.trailing_metadata()).get("grpc-status-details-bin")
+    if not isinstance(details, bytes):
+        return None
+    try:
+        status = Status.FromString(details)
+    except DecodeError:
+        return None
+    info = ErrorInfo()
+    for detail in status.details:
+        if detail.Unpack(info) and info.domain == DOMAIN:
+            name = f"REASON_{info.reason}"
+            return Reason.Value(name) if name in Reason.keys() else None  # noqa: SIM118 - an enum
+    return None

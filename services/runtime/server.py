@@ -1,0 +1,128 @@
+"""Starting and stopping a service: one gRPC server, guarded, with health and reflection."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import httpx
+from google.protobuf import message_factory
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import Message
+from grpc import aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from contract.methods import methods_of
+from services.runtime.interceptor import CallInterceptor, GuardedMethod
+from services.runtime.settings import Environment, ServiceSettings
+from services.runtime.tokens import TokenVerifier
+
+_log = logging.getLogger(__name__)
+
+_MEBIBYTE = 1 << 20
+_OPTIONS = (
+    # Two servers on one port by mistake would share its calls.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", _MEBIBYTE),
+    ("grpc.max_send_message_length", 4 * _MEBIBYTE),
+    # A burst of thousands of watchers is normal after a restart; the defaults would reject it.
+    ("grpc.server.max_pending_requests", 20_000),
+    ("grpc.server.max_pending_requests_hard_limit", 40_000),
+    # A client that vanished without closing is noticed within a minute.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Implementation:
+    """A service of the contract, and the object that has a method for each of its methods."""
+
+    service: ServiceDescriptor
+    handlers: object
+
+
+async def serve(
+    settings: ServiceSettings, implementation: Implementation, stopping: asyncio.Event
+) -> None:
+    """Serves until SIGTERM or SIGINT, then lets calls under way finish.
+
+    `stopping` is set when the end begins, so that streams, which would not finish, can end
+    themselves.
+
+    Raises:
+        ContractError: a method does not say who may call it.
+        RuntimeError: the address cannot be listened on.
+    """
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(httpx.AsyncClient())
+        verifier = TokenVerifier(settings.trusted_issuers, client, settings.token_leeway)
+        guarded = list(_guarded_methods(implementation.service))
+        server = aio.server(
+            interceptors=[CallInterceptor(guarded, verifier)], options=list(_OPTIONS)
+        )
+        server.add_generic_rpc_handlers([_handlers(implementation)])
+        names = [implementation.service.full_name]
+        status = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(status, server)
+        if settings.environment is Environment.DEVELOPMENT:
+            visible = (*names, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(visible, server)
+        server.add_insecure_port(settings.listen)
+        await server.start()
+        for name in ("", *names):
+            await status.set(name, health_pb2.HealthCheckResponse.SERVING)
+        _log.info("serving", extra={"address": settings.listen})
+
+        await _told_to_stop()
+        _log.info("stopping", extra={"drain_seconds": settings.drain_seconds})
+        await status.enter_graceful_shutdown()
+        stopping.set()
+        await server.stop(settings.drain_seconds)
+
+
+def _guarded_methods(service: ServiceDescriptor) -> Iterator[GuardedMethod]:
+    for method in methods_of(service):
+        descriptor: MethodDescriptor = service.methods_by_name[method.name]
+        yield GuardedMethod(method, message_factory.GetMessageClass(descriptor.input_type))
+
+
+def _handlers(implementation: Implementation) -> grpc.GenericRpcHandler:
+    """The handlers of a service, which take requests as bytes: the interceptor parses them."""
+    by_name = {
+        method.name: _handler(method, getattr(implementation.handlers, method.name))
+        for method in implementation.service.methods
+    }
+    return grpc.method_handlers_generic_handler(implementation.service.full_name, by_name)
+
+
+def _handler(
+    method: MethodDescriptor,
+    handle: Any,  # noqa: ANN401 - each method's own
+) -> grpc.RpcMethodHandler[Any, Any]:
+    make = (
+        grpc.unary_stream_rpc_method_handler
+        if method.server_streaming
+        else grpc.unary_unary_rpc_method_handler
+    )
+    return make(handle, request_deserializer=None, response_serializer=_serialized)
+
+
+def _serialized(response: Message | bytes) -> bytes:
+    """A response's bytes; a handler that serialised it once for many callers gives those."""
+    return response if isinstance(response, bytes) else response.SerializeToString()
+
+
+async def _told_to_stop() -> None:
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    await told.wait()

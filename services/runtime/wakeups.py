@@ -1,0 +1,102 @@
+"""Telling other processes that a feed has news: PostgreSQL's NOTIFY.
+
+A wake-up carries a feed's name and nothing of what happened. It may be lost, come twice or late:
+whoever is woken reads the stored state, and a slow poll covers the ones that never came. They are
+sent after the commit and not in it, since NOTIFY inside a transaction makes commits wait for each
+other.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+
+from psycopg import Error, sql
+
+from services.runtime.database import Connection, Database
+
+_log = logging.getLogger(__name__)
+
+_PAYLOAD_BYTES = 7_900  # PostgreSQL refuses 8,000.
+_RECONNECT_SECONDS = 1.0
+_SEPARATOR = " "
+
+
+class Wakeups:
+    """One process's link to the others on a channel. Use as `async with`."""
+
+    def __init__(
+        self, database: Database, channel: str, wake: Callable[[str | None], None]
+    ) -> None:
+        """Takes the channel's name and what to call with a feed's name, or with None for "any"."""
+        self._database = database
+        self._channel = channel
+        self._wake = wake
+        self._pending: dict[str, None] = {}
+        self._has_pending = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> "Wakeups":
+        self._tasks = [
+            asyncio.create_task(self._receive_always(), name="wake-ups in"),
+            asyncio.create_task(self._send_always(), name="wake-ups out"),
+        ]
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+
+    def send(self, feed: str) -> None:
+        """Wakes the watchers of a feed in every other process, soon; many at once go together."""
+        self._pending[feed] = None
+        self._has_pending.set()
+
+    async def _receive_always(self) -> None:
+        while True:
+            try:
+                connection = await self._database.connect()
+                async with connection:
+                    await self._receive(connection)
+            except (Error, OSError):
+                _log.warning("wake-ups cannot be received; trying again", exc_info=True)
+            await asyncio.sleep(_RECONNECT_SECONDS)
+
+    async def _receive(self, connection: Connection) -> None:
+        await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
+        self._wake(None)  # Whatever was sent while nobody listened is lost: let all look.
+        async for notification in connection.notifies():
+            for feed in notification.payload.split(_SEPARATOR):
+                self._wake(feed)
+
+    async def _send_always(self) -> None:
+        connection: Connection | None = None
+        while True:
+            await self._has_pending.wait()
+            payload = self._take_payload()
+            try:
+                if connection is None or connection.closed:
+                    connection = await self._database.connect()
+                await connection.execute("SELECT pg_notify(%s, %s)", (self._channel, payload))
+            except (Error, OSError):
+                # Lost: the poll covers it.
+                _log.warning("a wake-up could not be sent", exc_info=True)
+                connection = None
+                await asyncio.sleep(_RECONNECT_SECONDS)
+
+    def _take_payload(self) -> str:
+        """As many waiting feeds as one notification can name."""
+        taken: list[str] = []
+        length = 0
+        for feed in list(self._pending):
+            length += len(feed) + len(_SEPARATOR)
+            if length > _PAYLOAD_BYTES:
+                break
+            taken.append(feed)
+            del self._pending[feed]
+        if not self._pending:
+            self._has_pending.clear()
+        return _SEPARATOR.join(taken)

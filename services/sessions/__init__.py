@@ -1,0 +1,1 @@
+"""A person's conversations: title, state, times. It sees no message content."""

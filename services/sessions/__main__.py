@@ -1,0 +1,49 @@
+"""The sessions service as a program: `python -m services.sessions [migrate]`."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from inglenook.sessions.v1 import sessions_pb2
+
+from services.runtime.cursors import Cursors, read_token_key
+from services.runtime.database import Database
+from services.runtime.encryption.data_keys import DataKeys
+from services.runtime.encryption.key_file import KeyFile
+from services.runtime.program import Program, commands_of
+from services.runtime.server import Implementation, serve
+from services.runtime.settings import ServiceSettings
+from services.sessions.service import Sessions
+from services.sessions.store import DATA_KEYS, SessionStore
+
+_SERVICE = sessions_pb2.DESCRIPTOR.services_by_name["SessionsService"]
+
+
+class SessionsSettings(ServiceSettings):
+    """What the sessions service needs to run."""
+
+    token_key_file: Path
+    """The key of page tokens: 32 bytes in base64, the same for all replicas."""
+
+
+async def run(settings: SessionsSettings, stopping: asyncio.Event) -> None:
+    """Serves sessions until told to stop."""
+    provider = KeyFile(settings.key_file)
+    cursors = Cursors(read_token_key(settings.token_key_file))
+    async with Database(
+        settings.database_url, pool_size=settings.database_pool, name="sessions"
+    ) as database:
+        keys = DataKeys(database, DATA_KEYS, provider)
+        await keys.verify_provider()
+        sessions = Sessions(SessionStore(database), keys, cursors)
+        await serve(settings, Implementation(_SERVICE, sessions), stopping)
+
+
+def main() -> None:
+    """Runs the command that the program was started with."""
+    parser, _ = commands_of("sessions")
+    Program("sessions", SessionsSettings, run).main(parser, sys.argv[1:])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""The methods of SessionsService."""
+
+from uuid import UUID, uuid4
+
+import grpc
+from inglenook.errors.v1.errors_pb2 import Reason
+from inglenook.sessions.v1 import sessions_pb2
+from inglenook.sessions.v1.sessions_pb2 import SessionState
+
+from services.runtime.cursors import Cursors
+from services.runtime.encryption.data_keys import DataKeys
+from services.runtime.encryption.envelope import Place
+from services.runtime.errors import Refusal, etag_stale, id_reused, session_not_found
+from services.runtime.etags import etag_of, expected_revision
+from services.runtime.field_masks import changed_text
+from services.runtime.identity import person
+from services.runtime.pages import page_limit, page_start
+from services.runtime.timestamps import timestamp_of
+from services.sessions.store import SessionChange, SessionRow, SessionStore
+
+_NEWEST = (1 << 63) - 1
+
+
+class Sessions:
+    """A person's own sessions."""
+
+    def __init__(self, store: SessionStore, keys: DataKeys, cursors: Cursors) -> None:
+        """Takes where sessions are stored, what encrypts titles, and what makes page tokens."""
+        self._store = store
+        self._keys = keys
+        self._cursors = cursors
+
+    async def CreateSession(
+        self, request: sessions_pb2.CreateSessionRequest, _context: object
+    ) -> sessions_pb2.CreateSessionResponse:
+        """Opens a session, or gives what an earlier call with the same id opened."""
+        session_id = UUID(request.session_id) if request.session_id else uuid4()
+        row = await self._store.get(person(), session_id) if request.session_id else None
+        if row is None:
+            row = await self._store.add(
+                person(),
+                session_id,
+                title=await self._seal(session_id, request.title),
+                state=SessionState.SESSION_STATE_ACTIVE,
+            )
+            if row is not None:
+                return sessions_pb2.CreateSessionResponse(session=await self._session(row))
+            row = await self._require(session_id)  # The same call at the same time was first.
+        session = await self._session(row)
+        if session.title != request.title:
+            raise id_reused("session")
+        return sessions_pb2.CreateSessionResponse(session=session)
+
+    async def GetSession(
+        self, request: sessions_pb2.GetSessionRequest, _context: object
+    ) -> sessions_pb2.GetSessionResponse:
+        """One session of the caller's."""
+        row = await self._require(UUID(request.session_id))
+        return sessions_pb2.GetSessionResponse(session=await self._session(row))
+
+    async def ListSessions(
+        self, request: sessions_pb2.ListSessionsRequest, _context: object
+    ) -> sessions_pb2.ListSessionsResponse:
+        """A page of the caller's sessions."""
+        purpose = ("sessions.list", str(person()), str(request.state))
+        before = page_start(self._cursors, purpose, request.page_token)
+        limit = page_limit(request.page_size)
+        rows = await self._store.page(
+            person(),
+            before=_NEWEST if before is None else before,
+            limit=limit + 1,
+            state=request.state or None,
+        )
+        more = len(rows) > limit
+        page = rows[:limit]
+        return sessions_pb2.ListSessionsResponse(
+            sessions=[await self._session(row) for row in page],
+            next_page_token=self._cursors.make(purpose, page[-1].activity) if more else "",
+        )
+
+    async def UpdateSession(
+        self, request: sessions_pb2.UpdateSessionRequest, _context: object
+    ) -> sessions_pb2.UpdateSessionResponse:
+        """Changes a session's title."""
+        session_id, expected = UUID(request.session_id), expected_revision(request.etag)
+        title = changed_text(request, request.update_mask, "title")
+        if title is None:
+            row = await self._require(session_id)
+            if expected not in (None, row.revision):
+                raise etag_stale()
+        else:
+            await self._require(session_id)
+            sealed = await self._seal(session_id, title)
+            change = SessionChange(title=sealed, expected_revision=expected)
+            row = await self._change(session_id, change)
+        return sessions_pb2.UpdateSessionResponse(session=await self._session(row))
+
+    async def CompleteSession(
+        self, request: sessions_pb2.CompleteSessionRequest, _context: object
+    ) -> sessions_pb2.CompleteSessionResponse:
+        """Marks an active session as completed."""
+        change = SessionChange(
+            state=SessionState.SESSION_STATE_COMPLETED,
+            expected_state=SessionState.SESSION_STATE_ACTIVE,
+            expected_revision=expected_revision(request.etag),
+        )
+        row = await self._change(UUID(request.session_id), change)
+        return sessions_pb2.CompleteSessionResponse(session=await self._session(row))
+
+    async def ResumeSession(
+        self, request: sessions_pb2.ResumeSessionRequest, _context: object
+    ) -> sessions_pb2.ResumeSessionResponse:
+        """Makes a completed session active again."""
+        change = SessionChange(
+            state=SessionState.SESSION_STATE_ACTIVE,
+            activity=True,
+            expected_state=SessionState.SESSION_STATE_COMPLETED,
+            expected_revision=expected_revision(request.etag),
+        )
+        row = await self._change(UUID(request.session_id), change)
+        return sessions_pb2.ResumeSessionResponse(session=await self._session(row))
+
+    async def _change(self, session_id: UUID, change: SessionChange) -> SessionRow:
+        changed = await self._store.change(person(), session_id, change)
+        if changed is not None:
+            return changed
+        row = await self._require(session_id)
+        if change.expected_revision in (None, row.revision) and row.state == change.state:
+            raise _state_wrong(change.state)
+        raise etag_stale()
+
+    async def _require(self, session_id: UUID) -> SessionRow:
+        row = await self._store.get(person(), session_id)
+        if row is None:
+            raise session_not_found()
+        return row
+
+    async def _session(self, row: SessionRow) -> sessions_pb2.Session:
+        place = _place(row.user_id, row.session_id)
+        title = await self._keys.open((row.user_id,), row.title, place)
+        return sessions_pb2.Session(
+            session_id=str(row.session_id),
+            title=title.decode(),
+            state=SessionState.ValueType(row.state),
+            create_time=timestamp_of(row.create_time),
+            update_time=timestamp_of(row.update_time),
+            last_activity_time=timestamp_of(row.last_activity_time),
+            etag=etag_of(row.revision),
+        )
+
+    async def _seal(self, session_id: UUID, title: str) -> bytes:
+        keyring = await self._keys.get_or_make((person(),))
+        return keyring.seal(title.encode(), _place(person(), session_id))
+
+
+def _place(user_id: UUID, session_id: UUID) -> Place:
+    return Place(table="sessions", field="title", owner=user_id, row=(user_id, session_id))
+
+
+def _state_wrong(wanted: int) -> Refusal:
+    completing = wanted == SessionState.SESSION_STATE_COMPLETED
+    return Refusal(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        Reason.REASON_SESSION_STATE_WRONG,
+        "Only an active session can be completed."
+        if completing
+        else "Only a completed session can be resumed.",
+    )

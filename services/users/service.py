@@ -1,0 +1,143 @@
+"""The methods of UsersService."""
+
+from uuid import UUID
+
+import grpc
+from inglenook.sessions.v1 import sessions_pb2
+from inglenook.sessions.v1.sessions_pb2 import SessionState
+from inglenook.sessions.v1.sessions_pb2_grpc import SessionsServiceAsyncStub
+from inglenook.users.v1 import users_pb2
+
+from services.runtime.encryption.data_keys import DataKeys
+from services.runtime.encryption.envelope import Place
+from services.runtime.errors import Refusal, etag_stale
+from services.runtime.etags import etag_of, expected_revision
+from services.runtime.field_masks import changed_text
+from services.runtime.identity import caller, person
+from services.runtime.peers import TIMEOUT, answer_of, on_behalf_of_caller
+from services.runtime.timestamps import timestamp_of
+from services.users.store import UserRow, UserStore
+
+
+class Users:
+    """A person's own profile and current session."""
+
+    def __init__(
+        self, store: UserStore, keys: DataKeys, sessions: "SessionsServiceAsyncStub"
+    ) -> None:
+        """Takes where profiles are stored, what encrypts them, and who has the sessions."""
+        self._store = store
+        self._keys = keys
+        self._sessions = sessions
+
+    async def GetMe(
+        self, _request: users_pb2.GetMeRequest, _context: object
+    ) -> users_pb2.GetMeResponse:
+        """The caller's profile, made if there is none."""
+        return users_pb2.GetMeResponse(user=await self._user(await self._row()))
+
+    async def UpdateMe(
+        self, request: users_pb2.UpdateMeRequest, _context: object
+    ) -> users_pb2.UpdateMeResponse:
+        """Changes the caller's profile."""
+        row = await self._row()
+        expected = expected_revision(request.etag)
+        name = changed_text(request, request.update_mask, "name")
+        if name is None:
+            if expected not in (None, row.revision):
+                raise etag_stale()
+            return users_pb2.UpdateMeResponse(user=await self._user(row))
+        sealed = await self._seal(row.user_id, "name", name)
+        changed = await self._store.rename(row.user_id, sealed, expected=expected)
+        if changed is None:
+            raise etag_stale()
+        return users_pb2.UpdateMeResponse(user=await self._user(changed))
+
+    async def SetCurrentSession(
+        self, request: users_pb2.SetCurrentSessionRequest, _context: object
+    ) -> users_pb2.SetCurrentSessionResponse:
+        """Notes which session the caller is in, if it is the caller's."""
+        session = UUID(request.session_id) if request.session_id else None
+        if session is not None:
+            await self._require_session(session)
+        row = await self._row()
+        await self._store.set_current_session(row.user_id, session)
+        return users_pb2.SetCurrentSessionResponse(current_session=_current(session))
+
+    async def GetCurrentSession(
+        self, _request: users_pb2.GetCurrentSessionRequest, _context: object
+    ) -> users_pb2.GetCurrentSessionResponse:
+        """The session the caller is in."""
+        row = await self._store.get(person())
+        noted = None if row is None else row.current_session_id
+        if noted is not None:
+            if await self._has_session(noted):
+                return users_pb2.GetCurrentSessionResponse(current_session=_current(noted))
+            await self._store.clear_current_session(person(), noted)
+        latest = await self._latest_active_session()
+        return users_pb2.GetCurrentSessionResponse(current_session=_current(latest))
+
+    async def _row(self) -> UserRow:
+        """The caller's row, made from what the token states if there is none."""
+        user_id = person()
+        row = await self._store.get(user_id)
+        if row is not None:
+            return row
+        identity = caller()
+        name = await self._seal(user_id, "name", identity.name)
+        email = await self._seal(user_id, "email", identity.email)
+        added = await self._store.add(user_id, name=name, email=email)
+        # None when another call of the same person was first.
+        found = added or await self._store.get(user_id)
+        if found is None:
+            raise RuntimeError("a profile that is there cannot be read")
+        return found
+
+    async def _user(self, row: UserRow) -> users_pb2.User:
+        return users_pb2.User(
+            user_id=str(row.user_id),
+            name=await self._open(row.user_id, "name", row.name),
+            email=await self._open(row.user_id, "email", row.email),
+            create_time=timestamp_of(row.create_time),
+            update_time=timestamp_of(row.update_time),
+            etag=etag_of(row.revision),
+        )
+
+    async def _seal(self, user_id: UUID, field: str, text: str) -> bytes:
+        keyring = await self._keys.get_or_make((user_id,))
+        return keyring.seal(text.encode(), _place(user_id, field))
+
+    async def _open(self, user_id: UUID, field: str, envelope: bytes) -> str:
+        return (await self._keys.open((user_id,), envelope, _place(user_id, field))).decode()
+
+    async def _require_session(self, session: UUID) -> None:
+        request = sessions_pb2.GetSessionRequest(session_id=str(session))
+        metadata = on_behalf_of_caller()
+        await answer_of(self._sessions.GetSession(request, timeout=TIMEOUT, metadata=metadata))
+
+    async def _has_session(self, session: UUID) -> bool:
+        try:
+            await self._require_session(session)
+        except Refusal as refusal:
+            if refusal.code is grpc.StatusCode.NOT_FOUND:
+                return False
+            raise
+        return True
+
+    async def _latest_active_session(self) -> UUID | None:
+        request = sessions_pb2.ListSessionsRequest(
+            page_size=1, state=SessionState.SESSION_STATE_ACTIVE
+        )
+        metadata = on_behalf_of_caller()
+        page = await answer_of(
+            self._sessions.ListSessions(request, timeout=TIMEOUT, metadata=metadata)
+        )
+        return UUID(page.sessions[0].session_id) if page.sessions else None
+
+
+def _place(user_id: UUID, field: str) -> Place:
+    return Place(table="users", field=field, owner=user_id, row=(user_id,))
+
+
+def _current(session: UUID | None) -> users_pb2.CurrentSession:
+    return users_pb2.CurrentSession(session_id="" if session is None else str(session))
