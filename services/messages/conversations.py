@@ -1,13 +1,13 @@
 """Messages with their encryption: what is between the contract and the rows."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import grpc
 from inglenook.errors.v1.errors_pb2 import Reason
 from inglenook.messages.v1.messages_pb2 import Message, MessageChange
 from inglenook.sessions.v1.sessions_pb2 import GetSessionRequest
-from inglenook.sessions.v1.sessions_pb2_grpc import SessionsServiceAsyncStub
 
 from services.messages.body import message_of, place_of
 from services.messages.store import Conversation, MessageRow, MessageStore
@@ -15,6 +15,9 @@ from services.runtime.encryption.data_keys import DataKeys
 from services.runtime.errors import Refusal, id_reused
 from services.runtime.feed import Batch
 from services.runtime.peers import TIMEOUT, answer_of, on_behalf_of_caller
+
+if TYPE_CHECKING:
+    from inglenook.sessions.v1.sessions_pb2_grpc import SessionsServiceAsyncStub
 
 _CHANGES_IN_A_FRAME = 200
 

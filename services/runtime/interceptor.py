@@ -155,7 +155,7 @@ def access_denied() -> Refusal:
 async def _guarded_stream(
     frames: AsyncIterator[Any],
     identity: Identity | None,
-    context: aio.ServicerContext[Any, Any],
+    context: "aio.ServicerContext[Any, Any]",
     method_name: str,
     started: float,
 ) -> AsyncIterator[Any]:
@@ -204,7 +204,7 @@ async def _passed_on(
 
 async def _refuse(
     error: Exception,
-    context: aio.ServicerContext[Any, Any],
+    context: "aio.ServicerContext[Any, Any]",
     method_name: str,
     started: float,
 ) -> None:

@@ -106,7 +106,7 @@ def _handlers(implementation: Implementation) -> grpc.GenericRpcHandler:
 def _handler(
     method: MethodDescriptor,
     handle: Any,  # noqa: ANN401 - each method's own
-) -> grpc.RpcMethodHandler[Any, Any]:
+) -> "grpc.RpcMethodHandler[Any, Any]":
     make = (
         grpc.unary_stream_rpc_method_handler
         if method.server_streaming

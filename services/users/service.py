@@ -1,11 +1,11 @@
 """The methods of UsersService."""
 
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import grpc
 from inglenook.sessions.v1 import sessions_pb2
 from inglenook.sessions.v1.sessions_pb2 import SessionState
-from inglenook.sessions.v1.sessions_pb2_grpc import SessionsServiceAsyncStub
 from inglenook.users.v1 import users_pb2
 
 from services.runtime.encryption.data_keys import DataKeys
@@ -17,6 +17,9 @@ from services.runtime.identity import caller, person
 from services.runtime.peers import TIMEOUT, answer_of, on_behalf_of_caller
 from services.runtime.timestamps import timestamp_of
 from services.users.store import UserRow, UserStore
+
+if TYPE_CHECKING:
+    from inglenook.sessions.v1.sessions_pb2_grpc import SessionsServiceAsyncStub
 
 
 class Users:

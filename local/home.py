@@ -1,0 +1,78 @@
+"""Where one machine's system keeps its data, keys and logs, and what it makes on first run."""
+
+import base64
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.runtime.development_issuer import make_development_issuer
+from services.runtime.encryption.key_file import make_key_file
+
+SERVICES = ("users", "sessions", "messages")
+_KEY_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A folder that holds everything a run leaves behind."""
+
+    folder: Path
+
+    def prepare(self) -> None:
+        """Makes the folders and, on first run, every key and password. None is ever replaced."""
+        # Passable but not listable: PostgreSQL's own user must get to its data below.
+        for folder, mode in ((self.folder, 0o711), (self.run, 0o711)):
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(mode)
+        for folder in (self.logs, self.secrets):
+            folder.mkdir(exist_ok=True)
+            folder.chmod(0o700)
+        make_development_issuer(self.development_issuer)
+        for service in SERVICES:
+            make_key_file(self.key_file(service))
+            _make_secret(self.token_key_file(service))
+
+    @property
+    def run(self) -> Path:
+        """What a run makes for itself: sockets, the gateway's configuration."""
+        return self.folder / "run"
+
+    @property
+    def logs(self) -> Path:
+        """A log for each process."""
+        return self.folder / "logs"
+
+    @property
+    def secrets(self) -> Path:
+        """Keys and passwords."""
+        return self.folder / "secrets"
+
+    @property
+    def development_issuer(self) -> Path:
+        """The folder of the development issuer's key."""
+        return self.secrets / "development-issuer"
+
+    def key_file(self, service: str) -> Path:
+        """A service's key-encryption keys."""
+        return self.secrets / service / "keys.json"
+
+    def token_key_file(self, service: str) -> Path:
+        """The key of a service's page and resume tokens."""
+        return self.secrets / service / "token-key"
+
+    def password(self, role: str) -> str:
+        """The password of a database role, made when first asked for."""
+        path = self.secrets / "database" / role
+        _make_secret(path)
+        return path.read_text().strip()
+
+
+def _make_secret(path: Path) -> None:
+    """Writes 32 random bytes in base64, for the owner's eyes only, unless the file exists."""
+    if path.exists():
+        return
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode() + "\n")
