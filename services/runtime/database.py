@@ -29,12 +29,15 @@ class Statement(Generic[Row]):
 
     sql: bytes
     row: type[Row]
+    constants: Parameters
+    """The values that the statement itself was written with."""
 
 
 def statement(clause: Executable, row: type[Row]) -> Statement[Row]:
     """Compiles a SQLAlchemy Core statement; its bind parameters are the call's parameters."""
     compiled = cast("ClauseElement", clause).compile(dialect=_DIALECT)
-    return Statement(str(compiled).encode(), row)
+    constants = {name: value for name, value in compiled.params.items() if value is not None}
+    return Statement(str(compiled).encode(), row, constants)
 
 
 class Database:
@@ -94,7 +97,7 @@ async def fetch_all(
 ) -> Sequence[Row]:
     """Runs a statement on a connection and gives all its rows."""
     cursor = connection.cursor(binary=True, row_factory=class_row(query.row))
-    await cursor.execute(query.sql, parameters)
+    await cursor.execute(query.sql, {**query.constants, **parameters})
     return await cursor.fetchall() if cursor.description else ()
 
 

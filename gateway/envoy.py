@@ -1,0 +1,203 @@
+"""Envoy's configuration (a bootstrap), from the compiled contract and the settings.
+
+Nothing here knows a method: what the contract gives a route and opens to people is served, as
+REST+JSON, gRPC-Web and gRPC, once its service has an upstream. Everything else does not exist.
+"""
+
+from collections.abc import Iterable
+
+from contract.methods import Method
+from gateway.authentication import key_set_clusters, token_filter
+from gateway.replies import local_replies
+from gateway.settings import GatewaySettings
+from gateway.upstreams import clusters, routes
+
+_HTTP = "type.googleapis.com/envoy.extensions.filters.http"
+_NETWORK = "type.googleapis.com/envoy.extensions.filters.network"
+_LOGGERS = "type.googleapis.com/envoy.extensions.access_loggers"
+_REQUEST_HEADERS = (
+    "authorization,content-type,x-grpc-web,x-user-agent,grpc-timeout,connect-protocol-version"
+)
+_RESPONSE_HEADERS = "grpc-status,grpc-message,grpc-status-details-bin,x-request-id"
+_SECURITY_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+}
+_LOG_LINE = {
+    "time": "%START_TIME%",
+    "service": "gateway",
+    "request_id": "%REQ(X-REQUEST-ID)%",
+    "verb": "%REQ(:METHOD)%",
+    # Without the query: nothing of a request but its route and ids is written.
+    "path": "%REQ_WITHOUT_QUERY(X-ENVOY-ORIGINAL-PATH?:PATH)%",
+    "code": "%RESPONSE_CODE%",
+    "grpc_status": "%GRPC_STATUS%",
+    "duration_ms": "%DURATION%",
+    "bytes_in": "%BYTES_RECEIVED%",
+    "bytes_out": "%BYTES_SENT%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+}
+
+
+def bootstrap(settings: GatewaySettings, methods: Iterable[Method]) -> dict[str, object]:
+    """Envoy's bootstrap, ready to be written as JSON."""
+    served = [m for m in methods if m.public_facing and m.service in settings.upstreams]
+    host, _, port = settings.listen.rpartition(":")
+    return {
+        "node": {"id": "gateway", "cluster": "inglenook"},
+        "application_log_config": {
+            "log_format": {
+                "json_format": {
+                    "time": "%Y-%m-%dT%T.%e",
+                    "severity": "%l",
+                    "service": "gateway",
+                    "logger": "%n",
+                    "message": "%j",
+                }
+            }
+        },
+        "static_resources": {
+            "listeners": [
+                {
+                    "name": "public",
+                    "address": {"socket_address": {"address": host, "port_value": int(port)}},
+                    "per_connection_buffer_limit_bytes": settings.max_request_bytes,
+                    "enable_reuse_port": False,
+                    "filter_chains": [{"filters": [_http(settings, served)]}],
+                }
+            ],
+            "clusters": [*clusters(settings), *key_set_clusters(settings)],
+        },
+    }
+
+
+def _http(settings: GatewaySettings, served: list[Method]) -> dict[str, object]:
+    return {
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": {
+            "@type": f"{_NETWORK}.http_connection_manager.v3.HttpConnectionManager",
+            "stat_prefix": "public",
+            "codec_type": "AUTO",
+            "use_remote_address": True,
+            "server_header_transformation": "PASS_THROUGH",
+            # A request id from outside could be anyone's: every request gets a fresh one.
+            "generate_request_id": True,
+            "preserve_external_request_id": False,
+            "always_set_request_id_in_response": True,
+            "normalize_path": True,
+            "merge_slashes": True,
+            "path_with_escaped_slashes_action": "REJECT_REQUEST",
+            "stream_idle_timeout": "60s",
+            "request_headers_timeout": "10s",
+            "drain_timeout": "5s",
+            "common_http_protocol_options": {
+                "idle_timeout": "3600s",
+                "headers_with_underscores_action": "REJECT_REQUEST",
+            },
+            "http2_protocol_options": {
+                "max_concurrent_streams": 1000,
+                "connection_keepalive": {"interval": "30s", "timeout": "20s"},
+            },
+            "local_reply_config": local_replies(),
+            "access_log": [
+                {
+                    "name": "envoy.access_loggers.stdout",
+                    "typed_config": {
+                        "@type": f"{_LOGGERS}.stream.v3.StdoutAccessLog",
+                        "log_format": {"json_format": _LOG_LINE},
+                    },
+                }
+            ],
+            "route_config": {
+                "name": "public",
+                "virtual_hosts": [
+                    {
+                        "name": "public",
+                        "domains": ["*"],
+                        "typed_per_filter_config": {"envoy.filters.http.cors": _cors(settings)},
+                        "routes": routes(settings, served),
+                    }
+                ],
+            },
+            "http_filters": _filters(settings, served),
+        },
+    }
+
+
+def _filters(settings: GatewaySettings, served: list[Method]) -> list[dict[str, object]]:
+    """What each request passes, in this order.
+
+    The token is looked at after transcoding: by then every call is a gRPC call, so that one rule for
+    each method does for REST too, and a refusal takes the one way back.
+    """
+    ready = {address: {"value": 100.0} for address in settings.upstreams.values()}
+    return [
+        _filter(
+            "header_mutation",
+            "header_mutation.v3.HeaderMutation",
+            mutations={
+                "response_mutations": [
+                    {
+                        "append": {
+                            "header": {"key": key, "value": value},
+                            "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+                        }
+                    }
+                    for key, value in _SECURITY_HEADERS.items()
+                ]
+            },
+        ),
+        _health("/healthz"),
+        _health("/readyz", cluster_min_healthy_percentages=ready),
+        _filter("cors", "cors.v3.Cors"),
+        _filter("grpc_web", "grpc_web.v3.GrpcWeb"),
+        _filter(
+            "grpc_json_transcoder",
+            "grpc_json_transcoder.v3.GrpcJsonTranscoder",
+            proto_descriptor=str(settings.descriptors.resolve()),
+            services=sorted({method.service for method in served}),
+            convert_grpc_status=True,
+            print_options={
+                # An empty list or title is an answer: someone without generated types sees it.
+                "always_print_primitive_fields": True,
+                "stream_newline_delimited": True,
+            },
+            request_validation_options={
+                "reject_unknown_query_parameters": True,
+                "reject_binding_body_field_collisions": True,
+            },
+            max_request_body_size=settings.max_request_bytes,
+        ),
+        token_filter(settings, served),
+        _filter("router", "router.v3.Router"),
+    ]
+
+
+def _health(path: str, **conditions: object) -> dict[str, object]:
+    return _filter(
+        "health_check",
+        "health_check.v3.HealthCheck",
+        pass_through_mode=False,
+        headers=[{"name": ":path", "string_match": {"exact": path}}],
+        **conditions,
+    )
+
+
+def _filter(name: str, kind: str, **config: object) -> dict[str, object]:
+    return {
+        "name": f"envoy.filters.http.{name}",
+        "typed_config": {"@type": f"{_HTTP}.{kind}", **config},
+    }
+
+
+def _cors(settings: GatewaySettings) -> dict[str, object]:
+    return {
+        "@type": f"{_HTTP}.cors.v3.CorsPolicy",
+        "allow_origin_string_match": [{"exact": origin} for origin in settings.cors_origins],
+        "allow_methods": "GET,POST,PUT,PATCH,DELETE",
+        "allow_headers": _REQUEST_HEADERS,
+        "expose_headers": _RESPONSE_HEADERS,
+        "max_age": "3600",
+    }

@@ -1,0 +1,106 @@
+"""What Envoy answers by itself, in the contract's one error shape (see `inglenook.errors.v1`).
+
+To a gRPC caller an error is a status with its details in a trailer; that is also how the transcoder
+turns it into JSON. Where there is no gRPC call, the body is the JSON itself.
+"""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import grpc
+from google.protobuf import json_format
+from inglenook.errors.v1.errors_pb2 import Reason
+
+from services.runtime.errors import Refusal, dependency_unavailable, request_malformed
+from services.runtime.tokens import token_expired, token_invalid, token_missing
+
+_EXPRESSION_FILTER = (
+    "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
+)
+_IS_GRPC = "('content-type' in request.headers && request.headers['content-type'].startsWith('application/grpc'))"
+_TOKEN_DENIED = "response.code_details.startsWith('jwt_authn_access_denied')"
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """When it is given (CEL over Envoy's attributes), with which HTTP status, and what it says."""
+
+    condition: str
+    http_status: int
+    refusal: Refusal
+
+
+def route_not_found() -> Refusal:
+    """There is no such route or method."""
+    return Refusal(
+        grpc.StatusCode.UNIMPLEMENTED, Reason.REASON_ROUTE_NOT_FOUND, "There is no such route."
+    )
+
+
+def request_too_large() -> Refusal:
+    """The request is larger than any of the contract."""
+    return Refusal(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        Reason.REASON_REQUEST_TOO_LARGE,
+        "The request is too large.",
+    )
+
+
+_REPLIES = (
+    _Reply(f"{_TOKEN_DENIED} && response.code_details.contains('missing')", 401, token_missing()),
+    _Reply(f"{_TOKEN_DENIED} && response.code_details.contains('expired')", 401, token_expired()),
+    _Reply(_TOKEN_DENIED, 401, token_invalid()),
+    _Reply("response.code == 413", 413, request_too_large()),
+    _Reply("response.code == 404", 404, route_not_found()),
+    _Reply("response.code >= 400 && response.code < 500", 400, request_malformed()),
+    _Reply("response.code >= 500", 503, dependency_unavailable()),
+)
+
+
+def local_replies() -> dict[str, object]:
+    """Envoy's LocalReplyConfig: for each reply, how it reads over gRPC and as JSON."""
+    return {
+        "mappers": [mapper for reply in _REPLIES for mapper in (_over_grpc(reply), _as_json(reply))]
+    }
+
+
+def _over_grpc(reply: _Reply) -> Mapping[str, object]:
+    details = base64.b64encode(reply.refusal.status().SerializeToString()).decode().rstrip("=")
+    return {
+        "filter": _when(f"({reply.condition}) && {_IS_GRPC}"),
+        "body": {"inline_string": reply.refusal.message},
+        "headers_to_add": [
+            _header("grpc-status", str(reply.refusal.code.value[0])),
+            _header("grpc-status-details-bin", details),
+        ],
+    }
+
+
+def _as_json(reply: _Reply) -> Mapping[str, object]:
+    body = json_format.MessageToJson(reply.refusal.status(), indent=None)
+    return {
+        "filter": _when(reply.condition),
+        "status_code": reply.http_status,
+        "body": {"inline_string": body},
+        "body_format_override": {
+            "text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"},
+            "content_type": "application/json",
+        },
+    }
+
+
+def _when(expression: str) -> dict[str, object]:
+    return {
+        "extension_filter": {
+            "name": "envoy.access_loggers.extension_filters.cel",
+            "typed_config": {"@type": _EXPRESSION_FILTER, "expression": expression},
+        }
+    }
+
+
+def _header(key: str, value: str) -> dict[str, object]:
+    return {
+        "header": {"key": key, "value": value},
+        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+    }
