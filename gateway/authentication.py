@@ -1,7 +1,7 @@
 """The check at the edge: no call reaches a service without a token that verifies.
 
-It spares the services what does not verify anyhow; they check all of it again, and what Envoy cannot
-(authorized parties, what kind of caller a method allows). Services' own tokens do not pass here.
+It spares the services what does not verify anyhow; they check all of it again, and what Envoy
+cannot (authorized parties, what kind of caller a method allows). Services' own tokens do not pass.
 """
 
 from collections.abc import Iterable

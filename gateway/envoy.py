@@ -31,7 +31,7 @@ _LOG_LINE = {
     "request_id": "%REQ(X-REQUEST-ID)%",
     "verb": "%REQ(:METHOD)%",
     # Without the query: nothing of a request but its route and ids is written.
-    "path": "%REQ_WITHOUT_QUERY(X-ENVOY-ORIGINAL-PATH?:PATH)%",
+    "path": "%PATH(NQ:ORIG_OR_PATH)%",
     "code": "%RESPONSE_CODE%",
     "grpc_status": "%GRPC_STATUS%",
     "duration_ms": "%DURATION%",
@@ -129,8 +129,8 @@ def _http(settings: GatewaySettings, served: list[Method]) -> dict[str, object]:
 def _filters(settings: GatewaySettings, served: list[Method]) -> list[dict[str, object]]:
     """What each request passes, in this order.
 
-    The token is looked at after transcoding: by then every call is a gRPC call, so that one rule for
-    each method does for REST too, and a refusal takes the one way back.
+    The token is looked at after transcoding: by then every call is a gRPC call, so that one rule
+    for each method does for REST too, and a refusal takes the one way back.
     """
     ready = {address: {"value": 100.0} for address in settings.upstreams.values()}
     return [

@@ -18,8 +18,11 @@ from services.runtime.tokens import token_expired, token_invalid, token_missing
 _EXPRESSION_FILTER = (
     "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
 )
-_IS_GRPC = "('content-type' in request.headers && request.headers['content-type'].startsWith('application/grpc'))"
-_TOKEN_DENIED = "response.code_details.startsWith('jwt_authn_access_denied')"
+_IS_GRPC = (
+    "('content-type' in request.headers"
+    " && request.headers['content-type'].startsWith('application/grpc'))"
+)
+_NOT_ADMITTED = "response.code_details.startsWith('jwt_authn_access_denied')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +51,9 @@ def request_too_large() -> Refusal:
 
 
 _REPLIES = (
-    _Reply(f"{_TOKEN_DENIED} && response.code_details.contains('missing')", 401, token_missing()),
-    _Reply(f"{_TOKEN_DENIED} && response.code_details.contains('expired')", 401, token_expired()),
-    _Reply(_TOKEN_DENIED, 401, token_invalid()),
+    _Reply(f"{_NOT_ADMITTED} && response.code_details.contains('missing')", 401, token_missing()),
+    _Reply(f"{_NOT_ADMITTED} && response.code_details.contains('expired')", 401, token_expired()),
+    _Reply(_NOT_ADMITTED, 401, token_invalid()),
     _Reply("response.code == 413", 413, request_too_large()),
     _Reply("response.code == 404", 404, route_not_found()),
     _Reply("response.code >= 400 && response.code < 500", 400, request_malformed()),
