@@ -1,7 +1,6 @@
 """What Envoy answers by itself, in the contract's one error shape (see `inglenook.errors.v1`).
 
-To a gRPC caller an error is a status with its details in a trailer; that is also how the transcoder
-turns it into JSON. Where there is no gRPC call, the body is the JSON itself.
+To a gRPC caller an error is a status with its details in a trailer; to anyone else it is JSON.
 """
 
 import base64
@@ -18,9 +17,11 @@ from services.runtime.tokens import token_expired, token_invalid, token_missing
 _EXPRESSION_FILTER = (
     "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
 )
+# A call that was transcoded looks like gRPC from inside; the path it came with tells.
 _IS_GRPC = (
     "('content-type' in request.headers"
-    " && request.headers['content-type'].startsWith('application/grpc'))"
+    " && request.headers['content-type'].startsWith('application/grpc')"
+    " && !('x-envoy-original-path' in request.headers))"
 )
 _NOT_ADMITTED = "response.code_details.startsWith('jwt_authn_access_denied')"
 

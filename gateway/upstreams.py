@@ -38,7 +38,14 @@ def _route(method: Method, address: str) -> dict[str, object]:
         if method.no_side_effects:
             retried += ",unavailable"
     action["retry_policy"] = {"retry_on": retried, "num_retries": 2}
-    return {"match": {"path": method.path}, "route": action}
+    route: dict[str, object] = {"match": {"path": method.path}, "route": action}
+    if method.client_streaming:
+        # A stream of requests has no size; each of its messages has the service's limit.
+        unbuffered = {"@type": f"{_EXTENSIONS}.filters.http.buffer.v3.BufferPerRoute"}
+        route["typed_per_filter_config"] = {
+            "envoy.filters.http.buffer": {**unbuffered, "disabled": True}
+        }
+    return route
 
 
 def _cluster(address: str, service: str) -> dict[str, object]:

@@ -120,10 +120,11 @@ class Stack:
         self.processes = Processes()
         self._cleanup.callback(self._stop)
         self.admin_url = self._given_database_url or self._start_postgres()
+        # First, since it takes a while to start and needs nobody for that.
+        self.processes.start(self._gateway())
         run_to_end([self._service(name, migrate=True) for name in SERVICES])
         for name in SERVICES:
             self.processes.start(self._service(name))
-        self.processes.start(self._gateway())
         self._wait_until_ready()
 
     def _stop(self) -> None:
