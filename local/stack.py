@@ -90,9 +90,9 @@ class Stack:
         """Where the gateway answers."""
         return f"http://localhost:{self.ports.gateway}"
 
-    def token(self, person: str) -> str:
-        """A token that signs its bearer in as a person."""
-        return development_token(self.home.development_issuer, person)
+    def token(self, person: str, *, lifetime: float = 24 * 3600) -> str:
+        """A token that signs its bearer in as a person, for so many seconds."""
+        return development_token(self.home.development_issuer, person, lifetime=lifetime)
 
     def check(self) -> None:
         """Makes sure that every process runs.
@@ -109,7 +109,7 @@ class Stack:
 
     def start_again(self, name: str) -> None:
         """Starts a process that was stopped or killed, and waits until the stack is ready."""
-        spec = self._gateway() if name == "gateway" else self._service(name)
+        spec = self._gateway() if name == "gateway" else self.service(name)
         self.processes.start(spec)
         self._wait_until_ready()
 
@@ -122,9 +122,9 @@ class Stack:
         self.admin_url = self._given_database_url or self._start_postgres()
         # First, since it takes a while to start and needs nobody for that.
         self.processes.start(self._gateway())
-        run_to_end([self._service(name, migrate=True) for name in SERVICES])
+        run_to_end([self.service(name, migrate=True) for name in SERVICES])
         for name in SERVICES:
-            self.processes.start(self._service(name))
+            self.processes.start(self.service(name))
         self._wait_until_ready()
 
     def _stop(self) -> None:
@@ -162,7 +162,8 @@ class Stack:
         postgres.start()
         return postgres.url()
 
-    def _service(self, name: str, *, migrate: bool = False) -> ProcessSpec:
+    def service(self, name: str, *, migrate: bool = False) -> ProcessSpec:
+        """A service as a process, or its migration."""
         environment = self._environment() | {
             "INGLENOOK_LISTEN": self.ports.address(name),
             "INGLENOOK_DATABASE_URL": self._role_url(name),

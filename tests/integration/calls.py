@@ -1,8 +1,9 @@
 """Calling the stack as a client would: over gRPC and over HTTP, with any token."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import httpx
@@ -16,6 +17,7 @@ from local.stack import Stack
 from services.runtime.jwks import read_signing_key
 from services.runtime.settings import DEVELOPMENT_ISSUER
 
+MakePerson = Callable[[str], "Person"]
 ABSENT = "00000000-0000-4000-8000-000000000000"
 
 
@@ -33,6 +35,9 @@ class Person:
     def __init__(self, stack: Stack, name: str) -> None:
         headers = {"authorization": f"Bearer {stack.token(name)}"}
         self.http = httpx.Client(base_url=stack.url, headers=headers, timeout=30)
+
+    def close(self) -> None:
+        self.http.close()
 
     def call(self, verb: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
         answer = self.http.request(verb, path, json=body)
@@ -56,7 +61,7 @@ def refusal_in(answer: httpx.Response) -> Refused:
 
 
 def refusal_over_grpc(error: grpc.RpcError) -> Refused:
-    trailers = dict(error.trailing_metadata())
+    trailers: dict[str, bytes] = dict(cast("Any", error).trailing_metadata())
     return _refused(Status.FromString(trailers["grpc-status-details-bin"]))
 
 
@@ -77,7 +82,7 @@ def bad_tokens(stack: Stack) -> dict[str, tuple[str | None, str]]:
 
     stranger = ec.generate_private_key(ec.SECP256R1())
     forged = jwt.encode(good, stranger, algorithm="ES256", headers={"kid": key_id})
-    unsigned = jwt.encode(good, None, algorithm="none", headers={"kid": key_id})
+    unsigned = jwt.encode(good, cast("Any", None), algorithm="none", headers={"kid": key_id})
     return {
         "missing": (None, "TOKEN_MISSING"),
         "malformed": ("not.a.token", "TOKEN_INVALID"),

@@ -1,12 +1,13 @@
 """Every method of the contract, called by everyone who may not: new methods are covered at once."""
 
 import re
+from typing import Any
 
 import grpc
 import httpx
 import pytest
-from google.protobuf import message_factory, symbol_database
-from inglenook.messages.v1 import messages_pb2  # noqa: F401 - known to the symbol database
+from google.protobuf import descriptor_pool, message_factory
+from inglenook.messages.v1 import messages_pb2  # noqa: F401 - known to the descriptor pool
 from inglenook.sessions.v1 import sessions_pb2  # noqa: F401
 from inglenook.users.v1 import users_pb2  # noqa: F401
 
@@ -15,7 +16,7 @@ from contract.methods import Method, load_methods
 from local.stack import Stack
 from tests.integration.calls import (
     ABSENT,
-    Person,
+    MakePerson,
     Refused,
     bad_tokens,
     refusal_in,
@@ -35,17 +36,19 @@ BAD_TOKENS = [
 ]
 
 
-def _call(stack: Stack, method: Method, raw: bytes, token: str | None, port: int) -> bytes:
-    metadata = [] if token is None else [("authorization", f"Bearer {token}")]
+def _call(method: Method, raw: bytes, token: str | None, port: int) -> object:
+    metadata = () if token is None else (("authorization", f"Bearer {token}"),)
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         if method.server_streaming:
-            return next(channel.unary_stream(method.path)(raw, metadata=metadata, timeout=20))
-        return channel.unary_unary(method.path)(raw, metadata=metadata, timeout=20)
+            stream: Any = channel.unary_stream(method.path)
+            return next(stream(raw, metadata=metadata, timeout=20))
+        unary: Any = channel.unary_unary(method.path)
+        return unary(raw, metadata=metadata, timeout=20)
 
 
-def _refusal(stack: Stack, method: Method, raw: bytes, token: str | None, port: int) -> Refused:
+def _refusal(method: Method, raw: bytes, token: str | None, port: int) -> Refused:
     with pytest.raises(grpc.RpcError) as refused:
-        _call(stack, method, raw, token, port)
+        _call(method, raw, token, port)
     return refusal_over_grpc(refused.value)
 
 
@@ -57,7 +60,7 @@ def _ports(stack: Stack, method: Method) -> list[int]:
 
 def _filled(method: Method, session: str) -> bytes:
     """A valid request that names the given session wherever one is named."""
-    descriptor = symbol_database.Default().pool.FindMessageTypeByName(method.request)
+    descriptor = descriptor_pool.Default().FindMessageTypeByName(method.request)
     request = message_factory.GetMessageClass(descriptor)()
     values = {"session_id": session, "message_id": ABSENT, "content": "hello"}
     for field in descriptor.fields:
@@ -71,7 +74,7 @@ def _filled(method: Method, session: str) -> bytes:
 def test_a_bad_token_opens_no_method_over_grpc(stack: Stack, method: Method, kind: str) -> None:
     token, reason = bad_tokens(stack)[kind]
     for port in _ports(stack, method):
-        refused = _refusal(stack, method, _filled(method, ABSENT), token, port)
+        refused = _refusal(method, _filled(method, ABSENT), token, port)
         assert refused == Refused("UNAUTHENTICATED", reason)
 
 
@@ -89,13 +92,15 @@ def test_a_bad_token_opens_no_route(stack: Stack, method: Method, kind: str) -> 
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-def test_a_strangers_session_is_like_one_that_does_not_exist(stack: Stack, method: Method) -> None:
+def test_a_strangers_session_is_like_one_that_does_not_exist(
+    stack: Stack, person: MakePerson, method: Method
+) -> None:
     if b"session_id" not in _field_names(method) or method.name in {"CreateSession", "GetMe"}:
         return
-    session = Person(stack, "alice").new_session()
+    session = person("alice").new_session()
     for port in _ports(stack, method):
         for named in (session, ABSENT):
-            refused = _refusal(stack, method, _filled(method, named), stack.token("bob"), port)
+            refused = _refusal(method, _filled(method, named), stack.token("bob"), port)
             assert refused == Refused("NOT_FOUND", "SESSION_NOT_FOUND")
 
 
@@ -103,11 +108,11 @@ def test_a_strangers_session_is_like_one_that_does_not_exist(stack: Stack, metho
 def test_bytes_that_are_no_request_are_malformed(stack: Stack, method: Method) -> None:
     not_utf8 = b"\x0a\x03a\xff\xfe"  # Field 1, a string, of bytes that are no UTF-8.
     truncated = b"\x0a\xff"
-    first = symbol_database.Default().pool.FindMessageTypeByName(method.request).fields
+    first = descriptor_pool.Default().FindMessageTypeByName(method.request).fields
     text_first = any(field.number == 1 and field.type == field.TYPE_STRING for field in first)
     for raw in (truncated, *([not_utf8] if text_first else [])):
         for port in _ports(stack, method):
-            refused = _refusal(stack, method, raw, stack.token("alice"), port)
+            refused = _refusal(method, raw, stack.token("alice"), port)
             assert refused == Refused("INVALID_ARGUMENT", "REQUEST_MALFORMED")
 
 
@@ -116,10 +121,10 @@ def test_an_id_that_is_no_uuid_is_invalid(stack: Stack, method: Method) -> None:
     if b"session_id" not in _field_names(method):
         return
     for port in _ports(stack, method):
-        refused = _refusal(stack, method, _filled(method, "nonsense"), stack.token("alice"), port)
+        refused = _refusal(method, _filled(method, "nonsense"), stack.token("alice"), port)
         assert refused == Refused("INVALID_ARGUMENT", "REQUEST_INVALID")
 
 
 def _field_names(method: Method) -> list[bytes]:
-    descriptor = symbol_database.Default().pool.FindMessageTypeByName(method.request)
+    descriptor = descriptor_pool.Default().FindMessageTypeByName(method.request)
     return [field.name.encode() for field in descriptor.fields]
