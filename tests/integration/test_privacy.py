@@ -4,6 +4,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from local.home import SERVICES
 from local.stack import Stack
@@ -52,7 +53,7 @@ def test_a_service_reaches_its_own_schema_only(stack: Stack, service: str) -> No
     url = stack.service(service).environment["INGLENOOK_DATABASE_URL"]
     with psycopg.connect(url, autocommit=True) as connection:
         for schema in SERVICES:
-            query = f"TABLE {schema}.data_keys"
+            query = sql.SQL("TABLE {}").format(sql.Identifier(schema, "data_keys"))
             if schema == service:
                 connection.execute(query)
                 continue
