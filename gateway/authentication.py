@@ -5,6 +5,7 @@ cannot (authorized parties, what kind of caller a method allows). Services' own 
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import certifi
@@ -45,11 +46,25 @@ def token_filter(settings: GatewaySettings, methods: Iterable[Method]) -> dict[s
 
 
 def key_set_clusters(settings: GatewaySettings) -> list[dict[str, object]]:
-    """A cluster for each issuer whose keys are fetched from a URL."""
+    """A cluster for each issuer, from which its keys are fetched."""
     return [
-        _key_set_cluster(_name(index), issuer.jwks_url)
+        _key_file_cluster(_name(index))
+        if issuer.jwks_url is None
+        else _key_set_cluster(_name(index), issuer.jwks_url)
         for index, issuer in enumerate(_issuers_of_people(settings))
-        if issuer.jwks_url is not None
+    ]
+
+
+def key_file_listeners(settings: GatewaySettings) -> list[dict[str, object]]:
+    """A listener inside Envoy for each issuer whose keys are in a file.
+
+    Envoy reads a local key set once. Served from here the file is watched, and its keys are fetched
+    again and again like those of any issuer, so that a rotation needs no restart.
+    """
+    return [
+        _key_file_listener(_name(index), issuer.jwks_file.resolve())
+        for index, issuer in enumerate(_issuers_of_people(settings))
+        if issuer.jwks_file is not None
     ]
 
 
@@ -71,19 +86,47 @@ def _provider(name: str, issuer: TrustedIssuer, leeway: float) -> dict[str, obje
     }
     if issuer.audiences:
         provider["audiences"] = list(issuer.audiences)
-    if issuer.jwks_file is not None:
-        folder = str(issuer.jwks_file.resolve().parent)
-        provider["local_jwks"] = {
-            "filename": str(issuer.jwks_file.resolve()),
-            "watched_directory": {"path": folder},
-        }
-    else:
-        provider["remote_jwks"] = {
-            "http_uri": {"uri": issuer.jwks_url, "cluster": name, "timeout": _FETCH_TIMEOUT},
-            "cache_duration": "300s",
-            "async_fetch": {"fast_listener": True},
-        }
+    uri = issuer.jwks_url or f"http://{name}/"
+    provider["remote_jwks"] = {
+        "http_uri": {"uri": uri, "cluster": name, "timeout": _FETCH_TIMEOUT},
+        "cache_duration": "2s" if issuer.jwks_url is None else "300s",
+        "async_fetch": {"fast_listener": True, "failed_refetch_duration": "1s"},
+    }
     return provider
+
+
+def _key_file_cluster(name: str) -> dict[str, object]:
+    address = {"envoy_internal_address": {"server_listener_name": name}}
+    endpoints = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
+    return {
+        "name": name,
+        "type": "STATIC",
+        "load_assignment": {"cluster_name": name, "endpoints": endpoints},
+    }
+
+
+def _key_file_listener(name: str, path: Path) -> dict[str, object]:
+    body = {"filename": str(path), "watched_directory": {"path": str(path.parent)}}
+    route = {"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": body}}
+    http = {
+        "@type": f"{_EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": name,
+        "route_config": {
+            "virtual_hosts": [{"name": name, "domains": ["*"], "routes": [route]}],
+        },
+        "http_filters": [
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {"@type": f"{_EXTENSIONS}.filters.http.router.v3.Router"},
+            }
+        ],
+    }
+    manager = {"name": "envoy.filters.network.http_connection_manager", "typed_config": http}
+    return {
+        "name": name,
+        "internal_listener": {},
+        "filter_chains": [{"filters": [manager]}],
+    }
 
 
 def _key_set_cluster(name: str, url: str) -> dict[str, object]:

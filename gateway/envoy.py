@@ -10,13 +10,14 @@ request message does not have. It leaves such a field out; unknown query paramet
 from collections.abc import Iterable
 
 from contract.methods import Method
-from gateway.authentication import key_set_clusters, token_filter
+from gateway.authentication import key_file_listeners, key_set_clusters, token_filter
 from gateway.replies import local_replies
 from gateway.settings import GatewaySettings
 from gateway.upstreams import clusters, routes
 
 _HTTP = "type.googleapis.com/envoy.extensions.filters.http"
 _NETWORK = "type.googleapis.com/envoy.extensions.filters.network"
+_BOOTSTRAP = "type.googleapis.com/envoy.extensions.bootstrap"
 _LOGGERS = "type.googleapis.com/envoy.extensions.access_loggers"
 _REQUEST_HEADERS = (
     "authorization,content-type,x-grpc-web,x-user-agent,grpc-timeout,connect-protocol-version"
@@ -61,6 +62,12 @@ def bootstrap(settings: GatewaySettings, methods: Iterable[Method]) -> dict[str,
                 }
             }
         },
+        "bootstrap_extensions": [
+            {
+                "name": "envoy.bootstrap.internal_listener",
+                "typed_config": {"@type": f"{_BOOTSTRAP}.internal_listener.v3.InternalListener"},
+            }
+        ],
         "static_resources": {
             "listeners": [
                 {
@@ -69,7 +76,8 @@ def bootstrap(settings: GatewaySettings, methods: Iterable[Method]) -> dict[str,
                     "per_connection_buffer_limit_bytes": settings.max_request_bytes,
                     "enable_reuse_port": False,
                     "filter_chains": [{"filters": [_http(settings, served)]}],
-                }
+                },
+                *key_file_listeners(settings),
             ],
             "clusters": [*clusters(settings), *key_set_clusters(settings)],
         },
@@ -115,6 +123,7 @@ def _http(settings: GatewaySettings, served: list[Method]) -> dict[str, object]:
             ],
             "route_config": {
                 "name": "public",
+                "validate_clusters": False,
                 "virtual_hosts": [
                     {
                         "name": "public",

@@ -15,7 +15,11 @@ def routes(settings: GatewaySettings, methods: Iterable[Method]) -> list[dict[st
     """A route for each method, by its exact path in gRPC, and one that says there is no other."""
     return [
         *(_route(method, settings.upstreams[method.service]) for method in methods),
-        {"match": {"prefix": "/"}, "direct_response": {"status": 404}},
+        # A route to nowhere and not a direct response, which would answer preflights too.
+        {
+            "match": {"prefix": "/"},
+            "route": {"cluster": "nowhere", "cluster_not_found_response_code": "NOT_FOUND"},
+        },
     ]
 
 

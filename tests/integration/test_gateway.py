@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -111,17 +112,17 @@ def test_a_method_for_services_cannot_be_reached_from_outside(echo_gateway: str)
     missing = Refused("UNIMPLEMENTED", "ROUTE_NOT_FOUND")
     assert refusal_in(httpx.get(f"{echo_gateway}/v1/whisper/hello")) == missing
     with grpc.insecure_channel(echo_gateway.removeprefix("http://")) as channel:
-        whisper = channel.unary_unary("/inglenook.echo.v1.EchoService/Whisper")
+        whisper: Any = channel.unary_unary("/inglenook.echo.v1.EchoService/Whisper")
         with pytest.raises(grpc.RpcError) as refused:
-            whisper(b"", timeout=10)  # type: ignore[arg-type]
+            whisper(b"", timeout=10)
     assert refusal_over_grpc(refused.value) == missing
 
 
 def test_health_and_reflection_of_the_services_are_not_public(stack: Stack) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{stack.ports.gateway}") as channel:
-        check = channel.unary_unary("/grpc.health.v1.Health/Check")
+        check: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
         with pytest.raises(grpc.RpcError) as refused:
-            check(b"", timeout=10)  # type: ignore[arg-type]
+            check(b"", timeout=10)
     assert refusal_over_grpc(refused.value) == Refused("UNIMPLEMENTED", "ROUTE_NOT_FOUND")
 
 

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -60,10 +59,10 @@ class Launcher:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
+def home(tmp_path: Path) -> Path:
     for folder in (tmp_path, *list(tmp_path.parents)[:2]):
         folder.chmod(0o711)
-    yield tmp_path / "home"
+    return tmp_path / "home"
 
 
 def _alive(processes: list[psutil.Process]) -> list[psutil.Process]:
