@@ -36,7 +36,7 @@ class Cursors:
         payload = _VERSION + b"".join(
             number.to_bytes(_NUMBER_BYTES, "big", signed=True) for number in numbers
         )
-        return base64.urlsafe_b64encode(payload + self._mac(purpose, payload)).decode().rstrip("=")
+        return _spelled(payload + self._mac(purpose, payload))
 
     def read(self, purpose: tuple[str, ...], cursor: str) -> tuple[int, ...]:
         """The numbers of a cursor that was made for `purpose`.
@@ -45,10 +45,11 @@ class Cursors:
             CursorError: it was not.
         """
         try:
-            # Strict, so that one cursor has one spelling.
             raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
             raise CursorError from None
+        if _spelled(raw) != cursor:
+            raise CursorError  # Base64 can spell the same bytes in several ways; a cursor has one.
         payload, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
         if not hmac.compare_digest(mac, self._mac(purpose, payload)) or payload[:1] != _VERSION:
             raise CursorError
@@ -61,6 +62,10 @@ class Cursors:
     def _mac(self, purpose: tuple[str, ...], payload: bytes) -> bytes:
         signed = length_prefixed(*(part.encode() for part in purpose), payload)
         return hmac.digest(self._key, signed, "sha256")[:_MAC_BYTES]
+
+
+def _spelled(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 def read_token_key(path: Path) -> bytes:

@@ -1,0 +1,142 @@
+"""Tokens of issuers with a URL, rotation there, authorized parties, and services' own tokens."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+from services.runtime import key_sets
+from services.runtime.errors import Refusal
+from services.runtime.jwks import SigningKey, algorithm_of, key_set, write_signing_key
+from services.runtime.service_tokens import ServiceTokens
+from services.runtime.settings import TrustedIssuer
+from services.runtime.tokens import TokenVerifier
+
+
+class KeyServer:
+    """An issuer's JWK Set over HTTP."""
+
+    def __init__(self) -> None:
+        self.keys: dict[str, SigningKey] = {}
+        self.asked = 0
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.asked += 1
+                body = key_set(outer.keys).encode()
+                self.send_response(200)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_arguments: object) -> None:
+                """Says nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/jwks"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def issuer() -> Iterator[KeyServer]:
+    server = KeyServer()
+    server.keys["first"] = ec.generate_private_key(ec.SECP256R1())
+    yield server
+    server.close()
+
+
+def _token(server: KeyServer, key_id: str, **claims: object) -> str:
+    key = server.keys[key_id]
+    stated = {"iss": "https://id.example", "sub": "ann", "azp": "app", "exp": time.time() + 60}
+    return jwt.encode(stated | claims, key, algorithm_of(key), headers={"kid": key_id})
+
+
+def _trusted(server: KeyServer) -> TrustedIssuer:
+    return TrustedIssuer(
+        issuer="https://id.example", jwks_url=server.url, authorized_parties=("app",)
+    )
+
+
+async def test_a_rotation_at_the_issuer_is_picked_up_and_made_up_keys_do_not_flood_it(
+    issuer: KeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_sets, "_COOLDOWN", 0.2)
+    async with httpx.AsyncClient() as client:
+        verifier = TokenVerifier((_trusted(issuer),), client, leeway=0)
+        first = await verifier.verify(_token(issuer, "first"))
+        issuer.keys["second"] = ed25519.Ed25519PrivateKey.generate()
+        time.sleep(0.3)  # noqa: ASYNC251 - past the cooldown; nothing else runs
+        second = await verifier.verify(_token(issuer, "second"))
+        assert first.user_id == second.user_id
+        asked = issuer.asked
+        issuer.keys["third"] = ec.generate_private_key(ec.SECP256R1())
+        made_up = [_token(issuer, "third", jti=str(n)) for n in range(20)]
+        for token in made_up:
+            with pytest.raises(Refusal):
+                await verifier.verify(token)
+        assert issuer.asked <= asked + 1
+
+
+async def test_a_token_for_another_party_is_refused(issuer: KeyServer) -> None:
+    async with httpx.AsyncClient() as client:
+        verifier = TokenVerifier((_trusted(issuer),), client, leeway=0)
+        for party in ("elsewhere", None):
+            with pytest.raises(Refusal) as refused:
+                await verifier.verify(_token(issuer, "first", azp=party))
+            assert refused.value.reason_name == "TOKEN_INVALID"
+
+
+async def test_a_verified_token_is_forgotten_when_it_ends(issuer: KeyServer) -> None:
+    async with httpx.AsyncClient() as client:
+        verifier = TokenVerifier((_trusted(issuer),), client, leeway=0)
+        token = _token(issuer, "first", exp=time.time() + 1)
+        await verifier.verify(token)
+        time.sleep(1.1)  # noqa: ASYNC251 - nothing else runs
+        with pytest.raises(Refusal) as refused:
+            await verifier.verify(token)
+        assert refused.value.reason_name == "TOKEN_EXPIRED"
+
+
+async def test_an_issuer_that_does_not_answer_makes_calls_unavailable(issuer: KeyServer) -> None:
+    token = _token(issuer, "first")
+    issuer.close()
+    async with httpx.AsyncClient() as client:
+        verifier = TokenVerifier((_trusted(issuer),), client, leeway=0)
+        with pytest.raises(Refusal) as refused:
+            await verifier.verify(token)
+        assert refused.value.reason_name == "DEPENDENCY_UNAVAILABLE"
+
+
+async def test_a_service_proves_who_it_is_and_whom_it_acts_for(tmp_path: Path) -> None:
+    write_signing_key(tmp_path, "responder", ed25519.Ed25519PrivateKey.generate())
+    trusted = TrustedIssuer(
+        issuer="inglenook-services",
+        jwks_file=tmp_path / "jwks.json",
+        audiences=("inglenook",),
+        algorithms=("EdDSA",),
+        kind="service",
+    )
+    assert json.loads((tmp_path / "jwks.json").read_text())["keys"][0]["kty"] == "OKP"
+    tokens = ServiceTokens(
+        tmp_path, issuer="inglenook-services", audience="inglenook", service="responder"
+    )
+    person = uuid4()
+    async with httpx.AsyncClient() as client:
+        verifier = TokenVerifier((trusted,), client, leeway=0)
+        itself = await verifier.verify(tokens.token())
+        acting = await verifier.verify(tokens.token(acting_for=person))
+    assert (itself.service, itself.user_id) == ("responder", None)
+    assert (acting.service, acting.user_id) == ("responder", person)

@@ -1,0 +1,72 @@
+"""Settings refuse what is missing or unsafe, a sentence for each."""
+
+import json
+
+import pytest
+
+from services.runtime.settings import IdentitySettings, ServiceSettings, load
+
+GOOD = {"issuer": "https://id.example", "jwks_url": "https://id.example/jwks", "audiences": ["x"]}
+
+
+def _complaint(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"INGLENOOK_{name}", value)
+    with pytest.raises(SystemExit) as refused:
+        load(IdentitySettings)
+    return str(refused.value)
+
+
+def test_the_development_issuer_needs_development(monkeypatch: pytest.MonkeyPatch) -> None:
+    complaint = _complaint(monkeypatch, DEVELOPMENT_ISSUER="/keys")
+    assert "INGLENOOK_ENVIRONMENT=development" in complaint
+
+
+def test_the_development_issuer_cannot_exist_beside_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    complaint = _complaint(
+        monkeypatch,
+        ENVIRONMENT="development",
+        DEVELOPMENT_ISSUER="/keys",
+        ISSUERS=json.dumps([GOOD]),
+    )
+    assert "cannot be used beside" in complaint
+    assert "https://id.example" in complaint
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"audiences": []}, "audiences or authorized_parties"),
+        ({"jwks_file": "/f"}, "exactly one of jwks_url and jwks_file"),
+        ({"algorithms": ["none"]}, "algorithms"),
+        ({"algorithms": ["HS256"]}, "algorithms"),
+        ({"misspelt": 1}, "misspelt"),
+    ],
+)
+def test_an_unsafe_issuer_is_refused(
+    monkeypatch: pytest.MonkeyPatch, change: dict[str, object], complaint: str
+) -> None:
+    assert complaint in _complaint(monkeypatch, ISSUERS=json.dumps([GOOD | change]))
+
+
+def test_nobody_to_sign_people_in_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "set INGLENOOK_ISSUERS" in _complaint(monkeypatch)
+
+
+def test_several_issuers_are_trusted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = GOOD | {"issuer": "https://other.example"}
+    monkeypatch.setenv("INGLENOOK_ISSUERS", json.dumps([GOOD, other]))
+    trusted = load(IdentitySettings).trusted_issuers
+    assert [issuer.issuer for issuer in trusted] == ["https://id.example", "https://other.example"]
+
+
+def test_each_missing_variable_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INGLENOOK_DATABASE_URL", "mysql://elsewhere")
+    with pytest.raises(SystemExit) as refused:
+        load(ServiceSettings)
+    lines = str(refused.value).splitlines()
+    assert "INGLENOOK_LISTEN is not set" in lines
+    assert "INGLENOOK_KEY_FILE is not set" in lines
+    assert any(line.startswith("INGLENOOK_DATABASE_URL: ") for line in lines)
