@@ -1,6 +1,5 @@
 """The messages service as a program: `python -m services.messages [migrate]`."""
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -36,11 +35,11 @@ class MessagesSettings(ServiceSettings):
     """Where the sessions service answers."""
 
 
-async def run(settings: MessagesSettings, stopping: asyncio.Event) -> None:
+async def run(settings: MessagesSettings) -> None:
     """Serves messages until told to stop."""
     provider = KeyFile(settings.key_file)
     cursors = Cursors(read_token_key(settings.token_key_file))
-    feeds = Feeds(stopping)
+    feeds = Feeds()
     async with (
         Database(
             settings.database_url, pool_size=settings.database_pool, name="messages"
@@ -52,7 +51,7 @@ async def run(settings: MessagesSettings, stopping: asyncio.Event) -> None:
         await keys.verify_provider()
         conversations = Conversations(MessageStore(database), keys, SessionsServiceStub(sessions))
         messages = Messages(conversations, feeds, wakeups, cursors)
-        await serve(settings, Implementation(_SERVICE, messages), stopping)
+        await serve(settings, Implementation(_SERVICE, messages, feeds.stop))
 
 
 def main() -> None:

@@ -53,9 +53,8 @@ class Frame(Generic[Change]):
 class Feeds:
     """Who in this process follows which feed."""
 
-    def __init__(self, stopping: asyncio.Event) -> None:
-        """Takes the event that says that this process is stopping; then also call `wake(None)`."""
-        self._stopping = stopping
+    def __init__(self) -> None:
+        self._stopping = False
         self._followers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
     def wake(self, feed: str | None) -> None:
@@ -64,6 +63,11 @@ class Feeds:
         for followers in feeds.values():
             for news in followers:
                 news.set()
+
+    def stop(self) -> None:
+        """Ends every follower: this process stops, and another one answers them."""
+        self._stopping = True
+        self.wake(None)
 
     async def follow(
         self,
@@ -124,9 +128,9 @@ class Feeds:
 
     async def _news(self, news: asyncio.Event) -> None:
         """Waits until somebody says that there is news, or until it is time to look anyway."""
-        if not self._stopping.is_set():
+        if not self._stopping:
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL_SECONDS):
                     await news.wait()
-        if self._stopping.is_set():
+        if self._stopping:
             raise server_stopping()

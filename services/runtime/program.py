@@ -1,7 +1,6 @@
 """The one way to start a service: `python -m services.<name>`, and its commands."""
 
 import argparse
-import asyncio
 import inspect
 import sys
 from collections.abc import Callable, Coroutine
@@ -26,8 +25,8 @@ class Program(Generic[Settings]):
     name: str
     """Its name, which is also its schema's."""
     settings: type[Settings]
-    run: Callable[[Settings, asyncio.Event], Coroutine[Any, Any, None]]
-    """Serves until told to stop; sets the event when the end begins."""
+    run: Callable[[Settings], Coroutine[Any, Any, None]]
+    """Serves until told to stop."""
 
     def main(self, commands: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
         """Serves, or migrates; gives back the arguments of any other command."""
@@ -45,7 +44,7 @@ class Program(Generic[Settings]):
         settings = load(self.settings)
         write_logs(self.name)
         try:
-            uvloop.run(self.run(settings, asyncio.Event()))
+            uvloop.run(self.run(settings))
         except KeyProviderError as error:
             sys.exit(f"{self.name} does not start: {error}")
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -47,15 +47,12 @@ class Implementation:
 
     service: ServiceDescriptor
     handlers: object
+    on_stop: Callable[[], None] = lambda: None
+    """Called when the end begins: ends the streams, which would not end by themselves."""
 
 
-async def serve(
-    settings: ServiceSettings, implementation: Implementation, stopping: asyncio.Event
-) -> None:
+async def serve(settings: ServiceSettings, implementation: Implementation) -> None:
     """Serves until SIGTERM or SIGINT, then lets calls under way finish.
-
-    `stopping` is set when the end begins, so that streams, which would not finish, can end
-    themselves.
 
     Raises:
         ContractError: a method does not say who may call it.
@@ -84,7 +81,7 @@ async def serve(
         await _told_to_stop()
         _log.info("stopping", extra={"drain_seconds": settings.drain_seconds})
         await status.enter_graceful_shutdown()
-        stopping.set()
+        implementation.on_stop()
         await server.stop(settings.drain_seconds)
 
 

@@ -86,6 +86,10 @@ class Wakeups:
                 _log.warning("a wake-up could not be sent", exc_info=True)
                 connection = None
                 await asyncio.sleep(_RECONNECT_SECONDS)
+            except asyncio.CancelledError:
+                if connection is not None:
+                    await connection.close()
+                raise
 
     def _take_payload(self) -> str:
         """As many waiting feeds as one notification can name."""

@@ -1,6 +1,5 @@
 """The sessions service as a program: `python -m services.sessions [migrate]`."""
 
-import asyncio
 import sys
 from pathlib import Path
 
@@ -26,7 +25,7 @@ class SessionsSettings(ServiceSettings):
     """The key of page tokens: 32 bytes in base64, the same for all replicas."""
 
 
-async def run(settings: SessionsSettings, stopping: asyncio.Event) -> None:
+async def run(settings: SessionsSettings) -> None:
     """Serves sessions until told to stop."""
     provider = KeyFile(settings.key_file)
     cursors = Cursors(read_token_key(settings.token_key_file))
@@ -36,7 +35,7 @@ async def run(settings: SessionsSettings, stopping: asyncio.Event) -> None:
         keys = DataKeys(database, DATA_KEYS, provider)
         await keys.verify_provider()
         sessions = Sessions(SessionStore(database), keys, cursors)
-        await serve(settings, Implementation(_SERVICE, sessions), stopping)
+        await serve(settings, Implementation(_SERVICE, sessions))
 
 
 def main() -> None:

@@ -1,6 +1,5 @@
 """The users service as a program: `python -m services.users [migrate | token --as NAME]`."""
 
-import asyncio
 import os
 import sys
 from pathlib import Path
@@ -31,7 +30,7 @@ class UsersSettings(ServiceSettings):
     """Where the sessions service answers."""
 
 
-async def run(settings: UsersSettings, stopping: asyncio.Event) -> None:
+async def run(settings: UsersSettings) -> None:
     """Serves users until told to stop."""
     provider = KeyFile(settings.key_file)
     async with (
@@ -41,7 +40,7 @@ async def run(settings: UsersSettings, stopping: asyncio.Event) -> None:
         keys = DataKeys(database, DATA_KEYS, provider)
         await keys.verify_provider()
         users = Users(UserStore(database), keys, SessionsServiceStub(sessions))
-        await serve(settings, Implementation(_SERVICE, users), stopping)
+        await serve(settings, Implementation(_SERVICE, users))
 
 
 def _print_token(person: str, hours: float) -> None:

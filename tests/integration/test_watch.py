@@ -30,6 +30,12 @@ class Watcher:
         self._port, self._session, self._metadata = port, session, metadata
         self.token = ""
         self.arrived: list[str] = []
+        self._news = asyncio.Event()
+
+    async def heard(self) -> None:
+        """Waits for the next frame."""
+        self._news.clear()
+        await self._news.wait()
 
     async def watch(self, *, until: int, port: int | None = None) -> None:
         """Watches until so many messages have arrived, then cuts."""
@@ -43,6 +49,7 @@ class Watcher:
             async for frame in call:
                 self.token = frame.resume_token
                 self.arrived += [change.upserted.content for change in frame.changes]
+                self._news.set()
                 if len(self.arrived) >= until:
                     break
             call.cancel()
@@ -71,18 +78,20 @@ async def messages(stack: Stack) -> AsyncIterator[MessagesServiceStub]:
 def replica(stack: Stack) -> Iterator[int]:
     """A second process of the messages service; gives its port."""
     port = free_ports().gateway
-    spec = stack.service("messages")
-    environment = {**spec.environment, "INGLENOOK_LISTEN": f"127.0.0.1:{port}"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "services.messages"], env=environment, stdout=subprocess.DEVNULL
-    )
-    try:
-        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            grpc.channel_ready_future(channel).result(timeout=30)
-        yield port
-    finally:
-        process.terminate()
-        assert process.wait(30) == 0
+    process = _start_replica(stack, port)
+    yield port
+    process.terminate()
+    assert process.wait(30) == 0
+
+
+def _start_replica(stack: Stack, port: int) -> "subprocess.Popen[bytes]":
+    listen = f"127.0.0.1:{port}"
+    environment = {**stack.service("messages").environment, "INGLENOOK_LISTEN": listen}
+    command = [sys.executable, "-m", "services.messages"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    with grpc.insecure_channel(listen) as channel:
+        grpc.channel_ready_future(channel).result(timeout=30)
+    return process
 
 
 async def _say(
@@ -196,3 +205,23 @@ def test_a_watch_over_http_is_a_line_of_json_for_each_frame_as_it_happens(
         with httpx.Client(base_url=stack.url, headers=alice.http.headers) as other:
             other.post(f"/v1/sessions/{session}/messages", json={"content": "after"})
         assert json.loads(next(lines))["changes"][0]["upserted"]["content"] == "after"
+
+
+async def test_a_stopping_replica_sends_its_watchers_on_and_they_miss_nothing(
+    stack: Stack, messages: MessagesServiceStub, session: str, alice: Metadata
+) -> None:
+    port = free_ports().gateway
+    replica = _start_replica(stack, port)
+    watcher = Watcher(port, session, alice)
+    watching = asyncio.create_task(watcher.watch(until=1000))
+    said = await _say(messages, session, alice, range(3))
+    while watcher.arrived != said:
+        await watcher.heard()
+    replica.terminate()
+    with pytest.raises(grpc.aio.AioRpcError) as ended:
+        await watching
+    assert refusal_over_grpc(ended.value).reason == "SERVER_STOPPING"
+    assert replica.wait(30) == 0
+    said += await _say(messages, session, alice, range(3, 5))
+    await watcher.watch(until=5, port=stack.ports.messages)
+    assert watcher.arrived == said
