@@ -99,24 +99,6 @@ class Processes:
         return {name: process.pid for name, (_, process) in self._running.items()}
 
 
-def run_to_end(specs: Sequence[ProcessSpec]) -> None:
-    """Runs processes side by side until all have ended.
-
-    Raises:
-        ProcessDiedError: one of them failed.
-    """
-    running = []
-    for spec in specs:
-        with spec.log.open("ab") as log:
-            process = subprocess.Popen(
-                spec.command, env=dict(spec.environment), stdout=log, stderr=subprocess.STDOUT
-            )
-        running.append((spec, process))
-    failed = [(spec, code) for spec, process in running if (code := process.wait()) != 0]
-    for spec, code in failed:
-        raise _died(spec, f"failed ({_told(code)})")
-
-
 def inherited_environment() -> dict[str, str]:
     """What a process gets of the launcher's own environment: no more than it needs to run."""
     kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "PYTHONPATH")

@@ -14,11 +14,15 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import httpx
 
+import services
 from local.home import SERVICES, Home
 from local.postgres import EmbeddedPostgres
-from local.processes import Processes, ProcessSpec, inherited_environment, run_to_end
+from local.processes import Processes, ProcessSpec, inherited_environment
 from services.runtime.development_issuer import development_token
+from services.runtime.migration import migrate
+from services.runtime.settings import MigrationSettings
 
+_SERVICES_FOLDER = Path(services.__file__).resolve().parent
 _READY_SECONDS = 60.0
 _PROTO_SERVICES = {
     "users": "inglenook.users.v1.UsersService",
@@ -122,7 +126,8 @@ class Stack:
         self.admin_url = self._given_database_url or self._start_postgres()
         # First, since it takes a while to start and needs nobody for that.
         self.processes.start(self._gateway())
-        run_to_end([self.service(name, migrate=True) for name in SERVICES])
+        for name in SERVICES:
+            self._migrate(name)
         for name in SERVICES:
             self.processes.start(self.service(name))
         self._wait_until_ready()
@@ -162,8 +167,15 @@ class Stack:
         postgres.start()
         return postgres.url()
 
-    def service(self, name: str, *, migrate: bool = False) -> ProcessSpec:
-        """A service as a process, or its migration."""
+    def _migrate(self, name: str) -> None:
+        """Brings a service's schema up to date, here: a process for each would start for longer."""
+        settings = MigrationSettings(
+            database_url=self._role_url(name), admin_database_url=self.admin_url
+        )
+        migrate(settings, name, _SERVICES_FOLDER / name / "migrations")
+
+    def service(self, name: str) -> ProcessSpec:
+        """A service as a process."""
         environment = self._environment() | {
             "INGLENOOK_LISTEN": self.ports.address(name),
             "INGLENOOK_DATABASE_URL": self._role_url(name),
@@ -172,9 +184,6 @@ class Stack:
             "INGLENOOK_SESSIONS_ADDRESS": self.ports.address("sessions"),
         }
         command = [sys.executable, "-m", f"services.{name}"]
-        if migrate:
-            command.append("migrate")
-            environment["INGLENOOK_ADMIN_DATABASE_URL"] = self.admin_url
         return ProcessSpec(name, command, environment, self.home.logs / f"{name}.log")
 
     def _gateway(self) -> ProcessSpec:
