@@ -23,7 +23,7 @@ from sqlalchemy import (
     literal,
     select,
 )
-from sqlalchemy.dialects.postgresql import array
+from sqlalchemy.dialects.postgresql import array, distinct_on
 
 from services.runtime.database import Database, Statement, statement
 from services.runtime.encryption.envelope import (
@@ -101,7 +101,7 @@ class DataKeyTable:
                 columns.kek_id,
                 columns.wrapped,
             )
-            .distinct(columns.kek_id)
+            .ext(distinct_on(columns.kek_id))
             .order_by(columns.kek_id),
             _SampleRow,
         )
