@@ -2,9 +2,11 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -24,12 +26,11 @@ class Launcher:
     def __init__(self, home: Path, **settings: str) -> None:
         ports = free_ports()
         self.url = f"http://localhost:{ports.gateway}"
-        # Three in a row, as `make run` takes them.
         environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("INGLENOOK_")},
             "INGLENOOK_HOME": str(home),
             "INGLENOOK_PORT": str(ports.gateway),
-            "INGLENOOK_SERVICE_PORT": str(ports.users),
+            "INGLENOOK_SERVICE_PORT": str(_first_of_three_free_ports()),
             **settings,
         }
         self.process = subprocess.Popen(
@@ -63,6 +64,20 @@ def home(tmp_path: Path) -> Path:
     for folder in (tmp_path, *list(tmp_path.parents)[:2]):
         folder.chmod(0o711)
     return tmp_path / "home"
+
+
+def _first_of_three_free_ports() -> int:
+    """Three in a row, as the launcher takes them."""
+    while True:
+        first = free_ports().users
+        with ExitStack() as probes:
+            try:
+                for port in range(first, first + 3):
+                    probe = probes.enter_context(socket.socket())
+                    probe.bind(("127.0.0.1", port))
+            except (OSError, OverflowError):
+                continue
+            return first
 
 
 def _alive(processes: list[psutil.Process]) -> list[psutil.Process]:
