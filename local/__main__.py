@@ -4,14 +4,36 @@ import argparse
 import os
 import signal
 import sys
-import threading
 import time
 from pathlib import Path
 
-from local.processes import ProcessDiedError
-from local.stack import Ports, Stack, StackError
+from local.errors import StackError, StopRequestedError
+from local.stack import Ports, Stack
 
 _ROOT = Path(__file__).resolve().parent.parent
+_CHECK_SECONDS = 0.25
+_HIGHEST_PORT = 65535
+
+
+class _StopRequest:
+    """Whether a signal told the launcher to stop.
+
+    A plain flag: an Event's lock may be held by the very code that the signal interrupts.
+    """
+
+    def __init__(self) -> None:
+        self._made = False
+
+    def __call__(self) -> bool:
+        return self._made
+
+    def listen(self) -> None:
+        """From now on, the signals that ask a program to end are requests."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._make)
+
+    def _make(self, *_: object) -> None:
+        self._made = True
 
 
 def main() -> None:
@@ -20,40 +42,79 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="run everything until Ctrl-C")
     parser.parse_args()
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = _StopRequest()
+    stop.listen()
     try:
         _run(stop)
-    except (ProcessDiedError, StackError, RuntimeError) as error:
+    except StopRequestedError:
+        print("Stopped.", flush=True)
+    except (StackError, OSError) as error:
         sys.exit(str(error))
 
 
-def _run(stop: threading.Event) -> None:
+def _run(stop: _StopRequest) -> None:
     started = time.monotonic()
-    home = Path(os.environ.get("INGLENOOK_HOME", _ROOT / ".inglenook"))
-    database_url = os.environ.get("DATABASE_URL")
-    with Stack(home, _ports(), database_url=database_url) as stack:
+    stack = Stack(
+        Path(os.environ.get("INGLENOOK_HOME") or _ROOT / ".inglenook"),
+        _ports(),
+        database_url=_database_url(),
+        settings=_settings(),
+        stop_requested=stop,
+    )
+    with stack:
         print(_welcome(stack, time.monotonic() - started), flush=True)
-        while not stop.wait(0.25):
+        while True:
             stack.check()
-    print("Stopped.", flush=True)
+            time.sleep(_CHECK_SECONDS)
+
+
+def _database_url() -> str | None:
+    given = os.environ.get("DATABASE_URL") or None
+    if given is not None and not given.startswith(("postgresql://", "postgres://")):
+        raise StackError("DATABASE_URL does not begin with postgresql://")
+    return given
+
+
+def _settings() -> dict[str, str]:
+    """The user's own settings of the services and the gateway."""
+    # The one that opens the whole database is for migrations alone, which are given theirs.
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("INGLENOOK_") and name != "INGLENOOK_ADMIN_DATABASE_URL"
+    }
 
 
 def _ports() -> Ports:
-    first = int(os.environ.get("INGLENOOK_SERVICE_PORT", "50051"))
-    gateway = int(os.environ.get("INGLENOOK_PORT", "8080"))
+    gateway = _port("INGLENOOK_PORT", 8080)
+    first = _port("INGLENOOK_SERVICE_PORT", 50051)
     return Ports(gateway=gateway, users=first, sessions=first + 1, messages=first + 2)
 
 
+def _port(variable: str, default: int) -> int:
+    given = os.environ.get(variable) or str(default)
+    if not given.isdecimal() or not 0 < int(given) <= _HIGHEST_PORT - 2:
+        raise StackError(f"{variable} is not a port: {given}")
+    return int(given)
+
+
 def _welcome(stack: Stack, seconds: float) -> str:
-    data = "DATABASE_URL" if stack.postgres is None else str(stack.postgres.data)
     return (
-        f"Inglenook runs at {stack.url} (users, sessions, messages, gateway; PostgreSQL in {data};"
-        f" logs in {stack.home.logs}; ready after {seconds:.1f} s; Ctrl-C stops it). Try:\n"
+        f"Inglenook runs at {stack.url} (users, sessions, messages, gateway;"
+        f" PostgreSQL in {_data(stack)}; logs in {stack.home.logs}; ready after {seconds:.1f} s;"
+        " Ctrl-C stops it). Try:\n"
         f'curl -s {stack.url}/v1/sessions -d \'{{"title": "A first talk"}}\''
         f" -H 'Authorization: Bearer {stack.token('alice')}'"
     )
+
+
+def _data(stack: Stack) -> str:
+    if stack.postgres is None:
+        return "DATABASE_URL"
+    data = stack.postgres.data
+    if data.is_relative_to(stack.home.folder):
+        return str(data)
+    return f"{data}, since its user cannot reach {stack.home.folder}"
 
 
 if __name__ == "__main__":

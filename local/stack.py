@@ -1,23 +1,25 @@
 """The whole stack: what runs, with which settings, in which order."""
 
-import fcntl
 import json
-import os
 import socket
 import sys
-import time
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import httpx
+import psycopg
 
 import services
+from local.environment import inherited_environment
+from local.errors import StackError
 from local.home import SERVICES, Home
+from local.lock import locked
 from local.postgres import EmbeddedPostgres
-from local.processes import Processes, ProcessSpec, inherited_environment
+from local.processes import Processes, ProcessSpec
 from services.runtime.development_issuer import development_token
 from services.runtime.migration import migrate
 from services.runtime.settings import MigrationSettings
@@ -29,10 +31,6 @@ _PROTO_SERVICES = {
     "sessions": "inglenook.sessions.v1.SessionsService",
     "messages": "inglenook.messages.v1.MessagesService",
 }
-
-
-class StackError(Exception):
-    """The stack cannot run as it is; the text says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,23 +59,36 @@ def free_ports() -> Ports:
 class Stack:
     """PostgreSQL, the services and the gateway on one machine: `with Stack(…) as stack`."""
 
-    def __init__(self, home: Path, ports: Ports, *, database_url: str | None = None) -> None:
-        """Takes where data and keys are; with `database_url`, no PostgreSQL is started.
+    def __init__(
+        self,
+        home: Path,
+        ports: Ports,
+        *,
+        database_url: str | None = None,
+        settings: Mapping[str, str] | None = None,
+        stop_requested: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Takes where data and keys are.
 
-        `database_url` is of a role that may create roles and schemas.
+        With `database_url`, which is of a role that may create roles and schemas, no PostgreSQL is
+        started. `settings` are more environment variables for the services and the gateway.
+        `stop_requested` is asked while something is waited for.
         """
         self.home = Home(home.resolve())
         self.ports = ports
         self.postgres: EmbeddedPostgres | None = None
         """The server that was started, if one was."""
-        self._given_database_url = database_url
+        self.admin_url = database_url or ""
+        """The database's URL, as a role that may create roles and schemas."""
+        self._settings = {} if settings is None else dict(settings)
+        self._stop_requested = stop_requested
         self._cleanup = ExitStack()
 
     def __enter__(self) -> "Stack":
         try:
             self._start()
         except BaseException:
-            self._cleanup.close()
+            self.stop()
             raise
         return self
 
@@ -87,6 +98,10 @@ class Stack:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Stops everything, the last started first; does nothing when that was done."""
         self._cleanup.close()
 
     @property
@@ -103,8 +118,13 @@ class Stack:
 
         Raises:
             ProcessDiedError: one does not.
+            StopRequestedError: the launcher was told to stop.
         """
         self.processes.check()
+
+    def kill(self, name: str) -> None:
+        """Ends a process at once, as a crash would; `start_again` brings it back."""
+        self.processes.kill(name)
 
     def restart(self, name: str) -> None:
         """Stops a process and starts it again."""
@@ -113,20 +133,26 @@ class Stack:
 
     def start_again(self, name: str) -> None:
         """Starts a process that was stopped or killed, and waits until the stack is ready."""
-        spec = self._gateway() if name == "gateway" else self.service(name)
-        self.processes.start(spec)
+        if name == "gateway":
+            self.processes.start(self._gateway())
+        elif name == "postgres" and self.postgres is not None:
+            self.postgres.start()
+        else:
+            self.processes.start(self.service(name))
         self._wait_until_ready()
 
     def _start(self) -> None:
+        lock = self._cleanup.enter_context(locked(self.home))
         self.home.prepare()
-        self._lock()
         self._require_free_ports()
-        self.processes = Processes()
+        self.processes = Processes(stop_requested=self._stop_requested, held=[lock])
         self._cleanup.callback(self._stop)
-        self.admin_url = self._given_database_url or self._start_postgres()
+        if not self.admin_url:
+            self.admin_url = self._start_postgres()
         # First, since it takes a while to start and needs nobody for that.
         self.processes.start(self._gateway())
         for name in SERVICES:
+            self.processes.check()
             self._migrate(name)
         for name in SERVICES:
             self.processes.start(self.service(name))
@@ -136,16 +162,6 @@ class Stack:
         self.processes.stop_all()
         if self.postgres is not None:
             self.postgres.remove_socket_folder()
-
-    def _lock(self) -> None:
-        file = self._cleanup.enter_context((self.home.run / "lock").open("w"))
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StackError(
-                f"Inglenook runs already with the data in {self.home.folder}:"
-                " stop it first, or set INGLENOOK_HOME to another folder"
-            ) from None
 
     def _require_free_ports(self) -> None:
         for name in ("gateway", *SERVICES):
@@ -172,7 +188,10 @@ class Stack:
         settings = MigrationSettings(
             database_url=self._role_url(name), admin_database_url=self.admin_url
         )
-        migrate(settings, name, _SERVICES_FOLDER / name / "migrations")
+        try:
+            migrate(settings, name, _SERVICES_FOLDER / name / "migrations")
+        except psycopg.Error as error:
+            raise StackError(f"the schema {name} cannot be brought up to date: {error}") from None
 
     def service(self, name: str) -> ProcessSpec:
         """A service as a process."""
@@ -194,19 +213,16 @@ class Stack:
             "INGLENOOK_BOOTSTRAP_FILE": str(self.home.run / "envoy.json"),
         }
         command = [sys.executable, "-m", "gateway"]
-        return ProcessSpec("gateway", command, environment, self.home.logs / "gateway.log")
+        log = self.home.logs / "gateway.log"
+        return ProcessSpec("gateway", command, environment, log, ready=self._is_ready)
 
     def _environment(self) -> dict[str, str]:
-        """What every process gets: what it needs to run, our defaults, the user's settings."""
-        own = {name: value for name, value in os.environ.items() if name.startswith("INGLENOOK_")}
-        return (
-            inherited_environment()
-            | {
-                "INGLENOOK_ENVIRONMENT": "development",
-                "INGLENOOK_DEVELOPMENT_ISSUER": str(self.home.development_issuer),
-            }
-            | own
-        )
+        """What every process gets: what it needs to run, our defaults, the given settings."""
+        defaults = {
+            "INGLENOOK_ENVIRONMENT": "development",
+            "INGLENOOK_DEVELOPMENT_ISSUER": str(self.home.development_issuer),
+        }
+        return inherited_environment() | defaults | self._settings
 
     def _role_url(self, service: str) -> str:
         """The admin's URL as a service's own role."""
@@ -214,18 +230,22 @@ class Stack:
         parts = urlsplit(self.admin_url)
         host = parts.netloc.rpartition("@")[2]
         password = quote(self.home.password(role), safe="")
-        return urlunsplit(parts._replace(netloc=f"{role}:{password}@{host}"))
+        # libpq takes user and password from the query too, and prefers them.
+        query = [(k, v) for k, v in parse_qsl(parts.query) if k not in {"user", "password"}]
+        return urlunsplit(
+            parts._replace(
+                netloc=f"{role}:{password}@{host}", query=urlencode(query, quote_via=quote)
+            )
+        )
 
     def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + _READY_SECONDS
+        self.processes.wait_until_ready("gateway", _READY_SECONDS)
+
+    def _is_ready(self) -> bool:
+        """Whether the gateway answers, and every service behind it."""
         url = f"http://{self.ports.address('gateway')}/readyz"
-        while True:
-            self.processes.check()
-            try:
-                if httpx.get(url, timeout=2.0).status_code == httpx.codes.OK:
-                    return
-            except httpx.TransportError:
-                pass  # Nothing listens yet; the deadline says when that is a fault.
-            if time.monotonic() > deadline:
-                raise StackError(f"not ready after {_READY_SECONDS:.0f} s: see {self.home.logs}")
-            time.sleep(0.05)
+        try:
+            # Not through a proxy that the environment names.
+            return httpx.get(url, timeout=2.0, trust_env=False).status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
