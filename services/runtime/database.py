@@ -4,6 +4,7 @@ A statement is compiled once, when its module is imported, together with the typ
 through SQLAlchemy's engine for each call would cost several times what the database takes.
 """
 
+import select
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ class Database:
             min_size=min(2, pool_size),
             max_size=pool_size,
             timeout=10.0,
+            check=_still_there,
             open=False,
         )
 
@@ -90,6 +92,21 @@ class Database:
         # An acknowledged write is on disk, whatever the server's own default says.
         options = "-c synchronous_commit=on"
         return {"autocommit": True, "application_name": self._name, "options": options}
+
+
+async def _still_there(connection: Connection) -> None:
+    """Makes sure that a pooled connection was not closed by the server meanwhile.
+
+    A server that closes says so, which makes an idle socket readable: only then is it asked, so
+    that the check costs a healthy connection no round trip.
+
+    Raises:
+        OperationalError: it was closed; the pool takes another.
+    """
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if poll.poll(0):
+        await AsyncConnectionPool.check_connection(connection)
 
 
 async def fetch_all(

@@ -2,11 +2,13 @@
 
 import re
 from typing import Any
+from uuid import uuid4
 
 import grpc
 import httpx
 import pytest
 from google.protobuf import descriptor_pool, message_factory
+from inglenook.access.v1.access_pb2 import Access
 from inglenook.messages.v1 import messages_pb2  # noqa: F401 - known to the descriptor pool
 from inglenook.sessions.v1 import sessions_pb2  # noqa: F401
 from inglenook.users.v1 import users_pb2  # noqa: F401
@@ -14,6 +16,7 @@ from inglenook.users.v1 import users_pb2  # noqa: F401
 from contract.compile import DESCRIPTORS
 from contract.methods import Method, load_methods
 from local.stack import Stack
+from services.runtime.service_tokens import ServiceTokens
 from tests.integration.calls import (
     ABSENT,
     MakePerson,
@@ -23,7 +26,15 @@ from tests.integration.calls import (
     refusal_over_grpc,
 )
 
+
+def _fields(method: Method) -> list[str]:
+    pool = descriptor_pool.Default()
+    return [field.name for field in pool.FindMessageTypeByName(method.request).fields]
+
+
 METHODS = load_methods(DESCRIPTORS)
+WITH_A_SESSION = [method for method in METHODS if "session_id" in _fields(method)]
+IN_A_SESSION = [method for method in WITH_A_SESSION if method.name != "CreateSession"]
 BAD_TOKENS = [
     "missing",
     "malformed",
@@ -91,12 +102,10 @@ def test_a_bad_token_opens_no_route(stack: Stack, method: Method, kind: str) -> 
         assert refusal_in(answer) == Refused("UNAUTHENTICATED", reason)
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+@pytest.mark.parametrize("method", IN_A_SESSION, ids=lambda method: method.name)
 def test_a_strangers_session_is_like_one_that_does_not_exist(
     stack: Stack, person: MakePerson, method: Method
 ) -> None:
-    if b"session_id" not in _field_names(method) or method.name in {"CreateSession", "GetMe"}:
-        return
     session = person("alice").new_session()
     for port in _ports(stack, method):
         for named in (session, ABSENT):
@@ -116,15 +125,27 @@ def test_bytes_that_are_no_request_are_malformed(stack: Stack, method: Method) -
             assert refused == Refused("INVALID_ARGUMENT", "REQUEST_MALFORMED")
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+@pytest.mark.parametrize("method", WITH_A_SESSION, ids=lambda method: method.name)
 def test_an_id_that_is_no_uuid_is_invalid(stack: Stack, method: Method) -> None:
-    if b"session_id" not in _field_names(method):
-        return
     for port in _ports(stack, method):
         refused = _refusal(method, _filled(method, "nonsense"), stack.token("alice"), port)
         assert refused == Refused("INVALID_ARGUMENT", "REQUEST_INVALID")
 
 
-def _field_names(method: Method) -> list[bytes]:
-    descriptor = descriptor_pool.Default().FindMessageTypeByName(method.request)
-    return [field.name.encode() for field in descriptor.fields]
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_a_service_calls_only_what_is_open_to_services_and_only_for_a_person(
+    stack: Stack, responder: ServiceTokens, person: MakePerson, method: Method
+) -> None:
+    session = person("alice").new_session()
+    port, gateway = _ports(stack, method)
+    for_nobody = _refusal(method, _filled(method, session), responder.token(), port)
+    assert for_nobody == Refused("PERMISSION_DENIED", "ACCESS_DENIED")
+    stranger = responder.token(acting_for=uuid4())
+    expected = (
+        Refused("NOT_FOUND", "SESSION_NOT_FOUND")
+        if Access.ACCESS_SERVICE in method.allow
+        else Refused("PERMISSION_DENIED", "ACCESS_DENIED")
+    )
+    assert _refusal(method, _filled(method, session), stranger, port) == expected
+    outside = _refusal(method, _filled(method, session), stranger, gateway)
+    assert outside == Refused("UNAUTHENTICATED", "TOKEN_INVALID")

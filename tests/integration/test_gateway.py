@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,21 @@ import grpc
 import httpx
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from inglenook.users.v1.users_pb2 import GetMeResponse
 
 from contract.compile import PROTOS, compile_descriptors
 from local.stack import Stack, free_ports
-from services.runtime.jwks import key_set, read_signing_key
+from services.runtime.jwks import (
+    SigningKey,
+    algorithm_of,
+    key_set,
+    read_signing_key,
+    write_signing_key,
+)
 from services.runtime.settings import DEVELOPMENT_ISSUER
-from tests.integration.calls import MakePerson, Refused, refusal_in, refusal_over_grpc
+from tests.integration.calls import MakePerson, Refused, refusal_in, refusal_over_grpc, wait_for_log
+from tests.integration.key_server import KeyServer
 
 ORIGIN = "https://app.example"
 NEW_PROTO = """
@@ -38,6 +46,10 @@ service EchoService {
   rpc Echo(EchoRequest) returns (EchoResponse) {
     option (inglenook.access.v1.allow) = ACCESS_PUBLIC;
     option (google.api.http) = { get: "/v1/echo/{text}" };
+  }
+  rpc Tell(EchoRequest) returns (EchoResponse) {
+    option (inglenook.access.v1.allow) = ACCESS_USER;
+    option (google.api.http) = { get: "/v1/tell/{text}" };
   }
   rpc Whisper(EchoRequest) returns (EchoResponse) {
     option (inglenook.access.v1.allow) = ACCESS_SERVICE;
@@ -57,8 +69,32 @@ class _Echo(grpc.GenericRpcHandler):
 
 
 @pytest.fixture(scope="module")
-def echo_gateway(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def issuers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, SigningKey]]:
+    """Two issuers, one with its keys in a file and one with its keys at a URL, and a stranger."""
+    folder = tmp_path_factory.mktemp("issuer")
+    keys: dict[str, SigningKey] = {
+        "by-file": ec.generate_private_key(ec.SECP256R1()),
+        "by-url": ed25519.Ed25519PrivateKey.generate(),
+        "stranger": ec.generate_private_key(ec.SECP256R1()),
+    }
+    write_signing_key(folder, "by-file", keys["by-file"])
+    with closing(KeyServer()) as server:
+        server.keys["by-url"] = keys["by-url"]
+        trusted = [
+            {"issuer": "by-file", "jwks_file": str(folder / "jwks.json"), "audiences": ["app"]},
+            {"issuer": "by-url", "jwks_url": server.url, "authorized_parties": ["app"]},
+        ]
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("INGLENOOK_ISSUERS", json.dumps(trusted))
+            yield keys
+
+
+@pytest.fixture(scope="module")
+def echo_gateway(
+    issuers: dict[str, SigningKey], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """A gateway over a contract that has one service more; gives its URL."""
+    assert "stranger" in issuers
     folder = tmp_path_factory.mktemp("echo")
     protos = folder / "protos"
     shutil.copytree(PROTOS, protos)
@@ -72,8 +108,6 @@ def echo_gateway(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iter
     listen = f"127.0.0.1:{free_ports().gateway}"
     environment = {
         **os.environ,
-        "INGLENOOK_ENVIRONMENT": "development",
-        "INGLENOOK_DEVELOPMENT_ISSUER": str(stack.home.development_issuer),
         "INGLENOOK_LISTEN": listen,
         "INGLENOOK_UPSTREAMS": json.dumps({"inglenook.echo.v1.EchoService": f"127.0.0.1:{port}"}),
         "INGLENOOK_BOOTSTRAP_FILE": str(folder / "envoy.json"),
@@ -106,6 +140,33 @@ def _wait_for(url: str) -> None:
 def test_a_method_that_is_added_to_the_contract_is_served_as_it_is(echo_gateway: str) -> None:
     answer = httpx.get(f"{echo_gateway}/v1/echo/hello")
     assert (answer.status_code, answer.json()) == (200, {"text": "hello"})
+
+
+@pytest.mark.parametrize(
+    ("issuer", "status"), [("by-file", 200), ("by-url", 200), ("stranger", 401)]
+)
+def test_each_of_several_issuers_is_trusted_and_nobody_else(
+    echo_gateway: str, issuers: dict[str, SigningKey], issuer: str, status: int
+) -> None:
+    key = issuers[issuer]
+    claims = {"iss": issuer, "sub": "ann", "aud": "app", "azp": "app", "exp": time.time() + 60}
+    token = jwt.encode(claims, key, algorithm_of(key), headers={"kid": issuer})
+    answer = httpx.get(
+        f"{echo_gateway}/v1/tell/hello", headers={"authorization": f"Bearer {token}"}
+    )
+    assert answer.status_code == status
+    if status == 401:
+        assert refusal_in(answer) == Refused("UNAUTHENTICATED", "TOKEN_INVALID")
+
+
+def test_an_issuers_token_does_not_pass_as_anothers(
+    echo_gateway: str, issuers: dict[str, SigningKey]
+) -> None:
+    key = issuers["by-url"]
+    claims = {"iss": "by-file", "sub": "ann", "aud": "app", "exp": time.time() + 60}
+    token = jwt.encode(claims, key, algorithm_of(key), headers={"kid": "by-url"})
+    headers = {"authorization": f"Bearer {token}"}
+    assert httpx.get(f"{echo_gateway}/v1/tell/hello", headers=headers).status_code == 401
 
 
 def test_a_method_for_services_cannot_be_reached_from_outside(echo_gateway: str) -> None:
@@ -174,12 +235,7 @@ def test_a_request_id_is_new_and_follows_the_call_into_every_service(
     request_id = answer.headers["x-request-id"]
     assert request_id != "chosen-outside"
     for name in ("gateway", "messages", "sessions"):
-        log = stack.home.logs / f"{name}.log"
-        deadline = time.monotonic() + 15  # Envoy writes its log now and then.
-        while request_id not in log.read_text() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert request_id in log.read_text(), name
-        assert "chosen-outside" not in log.read_text()
+        assert "chosen-outside" not in wait_for_log(stack, name, request_id)
 
 
 def test_answers_forbid_whatever_a_browser_might_do_with_them(person: MakePerson) -> None:

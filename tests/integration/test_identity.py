@@ -1,10 +1,8 @@
 """Tokens of issuers with a URL, rotation there, authorized parties, and services' own tokens."""
 
 import json
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,39 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from services.runtime import key_sets
 from services.runtime.errors import Refusal
-from services.runtime.jwks import SigningKey, algorithm_of, key_set, write_signing_key
+from services.runtime.jwks import algorithm_of, write_signing_key
 from services.runtime.service_tokens import ServiceTokens
 from services.runtime.settings import TrustedIssuer
 from services.runtime.tokens import TokenVerifier
-
-
-class KeyServer:
-    """An issuer's JWK Set over HTTP."""
-
-    def __init__(self) -> None:
-        self.keys: dict[str, SigningKey] = {}
-        self.asked = 0
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                outer.asked += 1
-                body = key_set(outer.keys).encode()
-                self.send_response(200)
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_arguments: object) -> None:
-                """Says nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/jwks"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+from tests.integration.key_server import KeyServer
 
 
 @pytest.fixture

@@ -1,8 +1,15 @@
 """The main job: a person opens a conversation, says things, and sees them."""
 
-from uuid import uuid4
+from uuid import UUID, uuid4
 
-from tests.integration.calls import MakePerson, Refused
+import grpc
+import pytest
+from inglenook.messages.v1.messages_pb2 import AppendMessageRequest, Message, Role
+from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
+
+from local.stack import Stack
+from services.runtime.service_tokens import ServiceTokens
+from tests.integration.calls import MakePerson, Refused, refusal_over_grpc
 
 
 def test_messages_are_numbered_in_the_order_in_which_they_were_said(person: MakePerson) -> None:
@@ -122,3 +129,31 @@ def test_a_profile_begins_with_what_the_token_states(person: MakePerson) -> None
     assert frank.refused("PATCH", "/v1/me", {"name": "F", "etag": me["etag"]}) == Refused(
         "ABORTED", "ETAG_STALE"
     )
+
+
+def test_a_service_answers_in_a_persons_conversation_and_in_no_other(
+    stack: Stack, person: MakePerson, responder: ServiceTokens
+) -> None:
+    alice = person("alice")
+    session = alice.new_session()
+    alice.say(session, "hello")
+    whose = UUID(alice.call("GET", "/v1/me")["user"]["userId"])
+    with grpc.insecure_channel(stack.ports.address("messages")) as channel:
+        messages = MessagesServiceStub(channel)
+
+        def answer(acting_for: UUID) -> Message:
+            request = AppendMessageRequest(
+                session_id=session, role=Role.ROLE_ASSISTANT, content="hello", model="listener"
+            )
+            metadata = (("authorization", f"Bearer {responder.token(acting_for=acting_for)}"),)
+            return messages.AppendMessage(request, metadata=metadata, timeout=20).message
+
+        assert answer(whose).sequence == 2
+        with pytest.raises(grpc.RpcError) as refused:
+            answer(uuid4())
+    assert refusal_over_grpc(refused.value) == Refused("NOT_FOUND", "SESSION_NOT_FOUND")
+    listed = alice.call("GET", f"/v1/sessions/{session}/messages")["messages"]
+    assert [(message["role"], message["model"]) for message in listed] == [
+        ("ROLE_ASSISTANT", "listener"),
+        ("ROLE_USER", ""),
+    ]

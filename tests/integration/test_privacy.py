@@ -12,7 +12,7 @@ from psycopg import sql
 from local.home import SERVICES
 from local.stack import Stack, free_ports
 from services.runtime.encryption.key_file import make_key_file
-from tests.integration.calls import MakePerson, Refused
+from tests.integration.calls import MakePerson, Refused, wait_for_log
 
 
 def _everything_written(stack: Stack) -> bytes:
@@ -39,6 +39,8 @@ def test_no_word_of_a_person_is_on_disk(stack: Stack, person: MakePerson) -> Non
     path = f"/v1/sessions/{session}/messages"
     alice.refused("POST", path, {"content": canaries["q"] + "\0"})
     alice.refused("POST", path, {"content": {canaries["z"]: canaries["z"]}})
+    last = alice.http.get(path)
+    wait_for_log(stack, "gateway", last.headers["x-request-id"])
     written = _everything_written(stack)
     for canary in (*canaries.values(), "alice@example.com"):
         assert canary.encode() not in written

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from contract.compile import ROOT
 from local.stack import Stack
-from tests.integration.calls import ABSENT
 
 
 def _commands() -> list[str]:
@@ -45,7 +44,6 @@ def test_the_commands_of_the_readme_do_what_it_says(stack: Stack, tmp_path: Path
     assert output.count("It has been a long day.") == 3  # Appended, listed, watched.
     assert '"current":{}' in output
     assert '"reason":"SESSION_NOT_FOUND"' in output
-    assert ABSENT not in output
 
 
 def test_the_typed_client_of_the_readme_hears_what_it_says(stack: Stack, tmp_path: Path) -> None:
