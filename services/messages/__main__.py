@@ -8,9 +8,12 @@ from inglenook.messages.v1 import messages_pb2
 from inglenook.sessions.v1.sessions_pb2_grpc import SessionsServiceStub
 from pydantic import Field
 
+from services.messages.appender import Appender
 from services.messages.conversations import Conversations
 from services.messages.service import Messages
-from services.messages.store import DATA_KEYS, MessageStore
+from services.messages.store import MessageStore
+from services.messages.tables import DATA_KEYS, Conversation
+from services.messages.writer import Writer
 from services.runtime.cursors import Cursors, read_token_key
 from services.runtime.database import Database
 from services.runtime.encryption.data_keys import DataKeys
@@ -49,8 +52,15 @@ async def run(settings: MessagesSettings) -> None:
     ):
         keys = DataKeys(database, DATA_KEYS, provider)
         await keys.verify_provider()
-        conversations = Conversations(MessageStore(database), keys, SessionsServiceStub(sessions))
-        messages = Messages(conversations, feeds, wakeups, cursors)
+
+        def announce(conversation: Conversation) -> None:
+            feeds.wake(conversation.feed)
+            wakeups.send(conversation.feed)
+
+        store = MessageStore(database)
+        conversations = Conversations(store, keys, SessionsServiceStub(sessions), announce)
+        appender = Appender(conversations, store, Writer(database, announce))
+        messages = Messages(conversations, appender, feeds, cursors)
         await serve(settings, Implementation(_SERVICE, messages, feeds.stop))
 
 
