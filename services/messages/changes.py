@@ -1,16 +1,12 @@
 """What an update makes of a message's body."""
 
-import re
+from collections.abc import Iterator
 
 from google.protobuf.struct_pb2 import Struct
 from inglenook.messages.v1.messages_pb2 import Message, UpdateMessageRequest
 
 from services.messages.body import check_metadata, sealable
 from services.runtime.errors import FieldViolation, Refusal, request_invalid
-
-_METADATA = "metadata"
-# A key of a map in a field mask (AIP-161): as it is, or between backticks.
-_KEY = re.compile(r"`([^`]+)`|([^`.]+)")
 
 
 def changed_body(body: bytes, request: UpdateMessageRequest) -> bytes:
@@ -23,54 +19,52 @@ def changed_body(body: bytes, request: UpdateMessageRequest) -> bytes:
         Refusal: REQUEST_INVALID, the mask or the metadata that would result.
     """
     message = Message.FromString(body)
-    paths = request.update_mask.paths or [field.name for field, _ in request.ListFields()]
-    for path in paths:
-        if path == "content":
-            if not request.HasField("content"):
-                raise _mask_refused("names content, which is not set and cannot be cleared")
-            message.content = request.content
-        elif path == "model":
-            message.model = request.model
-        elif path == _METADATA:
-            message.metadata.CopyFrom(request.metadata)
-        elif path.startswith(f"{_METADATA}."):
-            _set_key(message.metadata, request.metadata, _keys(path.removeprefix(_METADATA)))
-    if not message.metadata.fields:
-        message.ClearField("metadata")
-    else:
-        check_metadata(message.metadata)
+    for field in request.update_mask.paths or _fields_set(request):
+        match field:
+            case "content":
+                if not request.content:
+                    raise _mask_refused("names content, which is not set and cannot be cleared")
+                message.content = request.content
+            case "model":
+                message.model = request.model
+            case "metadata":
+                _change_metadata(message, request)
+            case _:
+                raise _mask_refused("names a key of the metadata: use metadata_patch")
     return sealable(message)
 
 
-def _set_key(held: Struct, given: Struct, keys: list[str]) -> None:
-    """Makes what is under a path of keys in `held` what it is in `given`, or removes it."""
-    key, *inner = keys
-    if not inner:
-        if key in given.fields:
-            held.fields[key].CopyFrom(given.fields[key])
-        else:
-            held.fields.pop(key, None)
-    elif key in given.fields:
-        _set_key(held.fields[key].struct_value, given.fields[key].struct_value, inner)
-    elif key in held.fields and held.fields[key].HasField("struct_value"):
-        _set_key(held.fields[key].struct_value, Struct(), inner)
+def _fields_set(request: UpdateMessageRequest) -> Iterator[str]:
+    for field in ("content", "model"):
+        if request.HasField(field):
+            yield field
+    if request.WhichOneof("metadata_change"):
+        yield "metadata"
 
 
-def _keys(path: str) -> list[str]:
-    """The keys of a path such as ".mood" or ".`a.b`.c".
+def _change_metadata(message: Message, request: UpdateMessageRequest) -> None:
+    if request.HasField("metadata_patch"):
+        _patch(message.metadata, request.metadata_patch)
+    else:
+        message.metadata.CopyFrom(request.metadata)
+    if message.metadata.fields:
+        check_metadata(message.metadata)
+    else:
+        message.ClearField("metadata")
 
-    Raises:
-        Refusal: REQUEST_INVALID.
-    """
-    keys: list[str] = []
-    position = 0
-    while position < len(path):
-        found = _KEY.match(path, position + 1) if path[position] == "." else None
-        if found is None:
-            raise _mask_refused("has a path that cannot be read: metadata.key, metadata.`a key`")
-        keys.append(found[1] or found[2])
-        position = found.end()
-    return keys
+
+def _patch(held: Struct, patch: Struct) -> None:
+    """Merges a JSON Merge Patch (RFC 7396) into an object."""
+    for key, value in patch.fields.items():
+        match value.WhichOneof("kind"):
+            case "null_value":
+                held.fields.pop(key, None)
+            case "struct_value":
+                inner = held.fields[key].struct_value
+                inner.SetInParent()  # An empty object is one, too.
+                _patch(inner, value.struct_value)
+            case _:
+                held.fields[key].CopyFrom(value)
 
 
 def _mask_refused(description: str) -> Refusal:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import assert_never
+from typing import Any, assert_never
 from uuid import UUID, uuid4
 
 import grpc
@@ -119,11 +119,13 @@ class Messages:
         """Brings messages from elsewhere into the caller's sessions."""
         return await self._importer.bring_in(requests)
 
-    async def SearchMessages(self, request, _context):
+    async def SearchMessages(self, request: Any, _context: Any) -> Any:
+        """Not yet."""
         await self._conversations.revision(_conversation(request.session_id))
         yield messages_pb2.SearchMessagesResponse()
 
-    async def ExportMessages(self, request, _context):
+    async def ExportMessages(self, request: Any, _context: Any) -> Any:
+        """Not yet."""
         await self._conversations.revision(_conversation(request.session_id))
         yield messages_pb2.ExportMessagesResponse()
 

@@ -151,7 +151,10 @@ def _field_violation(violation: Violation) -> FieldViolation:
     found = violation.proto
     path = found.field.elements if found.field is not None else []
     return FieldViolation(
-        field=".".join(step.field_name for step in path),
+        field=".".join(
+            step.field_name + (f"[{step.subscript.value}]" if step.subscript else "")
+            for step in path
+        ),
         description=found.message,
         rule=found.rule_id,
     )
