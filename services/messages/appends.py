@@ -148,12 +148,8 @@ _placed = (
         func.coalesce(_asked.c.update_time, func.now()).label("update_time"),
         case((_asked.c.imported, func.now())).label("import_time"),
     )
-    .select_from(
-        _asked.join(
-            CONVERSATIONS, and_(_of_asked_conversation, _CONVERSATION.delete_time.is_(None))
-        )
-    )
-    .where(_is_new)
+    .select_from(_asked.join(CONVERSATIONS, _of_asked_conversation))
+    .where(_CONVERSATION.delete_time.is_(None), _is_new)
     .cte("placed")
 )
 _added = (

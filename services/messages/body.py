@@ -20,6 +20,8 @@ from services.runtime.etags import etag_of
 from services.runtime.timestamps import timestamp_of
 
 _METADATA_BYTES = 16_384
+# JSON takes at most so many times the bytes of a Struct: a control character is one, or \\u0001.
+_JSON_GROWTH = 6
 
 
 def body_of(said: AppendMessageRequest | Message) -> bytes:
@@ -74,6 +76,8 @@ def check_metadata(metadata: Struct) -> None:
     """
     if not all(_is_json(value) for value in metadata.fields.values()) or _has_nul(metadata):
         raise _metadata_refused("must hold no NUL and only numbers that JSON has", "json")
+    if metadata.ByteSize() * _JSON_GROWTH <= _METADATA_BYTES:
+        return
     compact = json.dumps(MessageToDict(metadata), ensure_ascii=False, separators=(",", ":"))
     if len(compact.encode()) > _METADATA_BYTES:
         raise _metadata_refused(f"must be at most {_METADATA_BYTES} bytes as JSON", "max_bytes")

@@ -17,6 +17,7 @@ from sqlalchemy import (
     bindparam,
     func,
     literal,
+    literal_column,
     null,
     or_,
     select,
@@ -144,7 +145,13 @@ _UP = statement(
 )
 _CHANGED = statement(
     _within_bytes(
-        _MESSAGE.revision > bindparam("after", type_=BigInteger), "revision", descending=False
+        and_(
+            _MESSAGE.revision > bindparam("after", type_=BigInteger),
+            # As the index states it.
+            _MESSAGE.revision > literal_column("0"),
+        ),
+        "revision",
+        descending=False,
     ),
     _PageRow,
 )

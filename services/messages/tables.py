@@ -21,6 +21,7 @@ from sqlalchemy import (
     Uuid,
     and_,
     bindparam,
+    text,
 )
 
 from services.runtime.encryption.data_keys import DataKeyTable
@@ -58,8 +59,25 @@ MESSAGES = Table(
     Column("create_time", DateTime(timezone=True), nullable=False),
     Column("update_time", DateTime(timezone=True), nullable=False),
     Column("import_time", DateTime(timezone=True)),
-    Index("messages_by_sequence", "session_id", "user_id", "sequence", unique=True),
-    Index("messages_by_revision", "session_id", "user_id", "revision", unique=True),
+    # Each is for the queries that state its condition, and for no others. All three indexes begin
+    # with the conversation: to a planner that expects few messages in one they are equally good,
+    # and finding a message by its id through another than the key would read the conversation.
+    Index(
+        "messages_by_sequence",
+        "session_id",
+        "user_id",
+        "sequence",
+        unique=True,
+        postgresql_where=text("body IS NOT NULL"),
+    ),
+    Index(
+        "messages_by_revision",
+        "session_id",
+        "user_id",
+        "revision",
+        unique=True,
+        postgresql_where=text("revision > 0"),
+    ),
 )
 
 SESSION = bindparam("session", type_=Uuid)
