@@ -1,4 +1,4 @@
-"""Folding: what is left of a text when case, accents and other ways of writing the same are ignored.
+"""Folding: what is left of a text when case, accents and other spellings of the same are ignored.
 
 Each character is decomposed by compatibility (NFKD, UAX #15), rid of accents and points, and
 case-folded in full. So "Été", "ÉTÉ" and "ete" fold alike, as do "Straße" and "STRASSE", "ﬁn" and
@@ -26,7 +26,7 @@ _REPLACED = str.maketrans(
         "ø": "o",
         "đ": "d",
         "ħ": "h",
-        "ı": "i",
+        "\N{LATIN SMALL LETTER DOTLESS I}": "i",
         "ł": "l",
         "ŧ": "t",
         "\N{LEFT SINGLE QUOTATION MARK}": "'",

@@ -7,7 +7,7 @@ statement names the person whose messages they are.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,8 +17,6 @@ from sqlalchemy import (
     DateTime,
     Select,
     Subquery,
-    Uuid,
-    and_,
     bindparam,
     case,
     func,
@@ -28,13 +26,25 @@ from sqlalchemy import (
     tuple_,
 )
 
-from services.messages.store import CONVERSATIONS, MESSAGES, Conversation, MessageRow
+from services.messages.tables import (
+    CONVERSATIONS,
+    IN_CONVERSATION,
+    MESSAGES,
+    PERSON,
+    SESSION,
+    Conversation,
+    MessageRow,
+)
 from services.runtime.database import Database, Statement, statement
 
 PAGE_MESSAGES = 200
 """The most messages in a page: about a millisecond of work to take them off the connection."""
 PAGE_BYTES = 256 << 10
 """How many bytes of bodies a page has at most, unless its first message alone has more."""
+
+
+Numbers = tuple[int, ...]
+"""A place as a cursor holds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +55,17 @@ class ScannedRow(MessageRow):
     session_id: UUID
 
     @property
-    def when(self) -> "Moment":
+    def moment(self) -> "Moment":
         """Its place among all messages of the person, by the time."""
         return Moment(self.create_time, self.session_id, self.sequence)
 
     @property
-    def where(self) -> "Spot":
-        """Its place among all messages of the person, session by session."""
+    def spot(self) -> "Spot":
+        """Its place among all messages of the person, conversation by conversation."""
         return Spot(self.session_id, self.sequence)
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Moment:
     """A place in the order of time over all of a person's conversations."""
 
@@ -63,17 +73,61 @@ class Moment:
     session_id: UUID
     sequence: int
 
+    @property
+    def numbers(self) -> Numbers:
+        """The time in microseconds since 1970, the id in two halves, the sequence."""
+        microseconds = (self.create_time - _EPOCH) // _MICROSECOND
+        return microseconds, *_halves(self.session_id), self.sequence
 
-@dataclass(frozen=True, slots=True, order=True)
+    @classmethod
+    def of(cls, numbers: Numbers) -> "Moment":
+        """The place that a cursor holds.
+
+        Raises:
+            ValueError: the cursor is of another kind.
+        """
+        microseconds, high, low, sequence = numbers
+        return cls(_EPOCH + microseconds * _MICROSECOND, _whole(high, low), sequence)
+
+
+@dataclass(frozen=True, slots=True)
 class Spot:
     """A place in the order of conversations, each in its own order."""
 
     session_id: UUID
     sequence: int
 
+    @property
+    def numbers(self) -> Numbers:
+        """The id in two halves, and the sequence."""
+        return *_halves(self.session_id), self.sequence
 
-_SEQUENCES_END = (1 << 63) - 1
-THE_END = Moment(datetime.max.replace(tzinfo=UTC), UUID(int=(1 << 128) - 1), _SEQUENCES_END)
+    @classmethod
+    def of(cls, numbers: Numbers) -> "Spot":
+        """The place that a cursor holds.
+
+        Raises:
+            ValueError: the cursor is of another kind.
+        """
+        high, low, sequence = numbers
+        return cls(_whole(high, low), sequence)
+
+
+def _halves(session_id: UUID) -> tuple[int, int]:
+    high, low = session_id.bytes[:8], session_id.bytes[8:]
+    return int.from_bytes(high, "big", signed=True), int.from_bytes(low, "big", signed=True)
+
+
+def _whole(high: int, low: int) -> UUID:
+    halves = high.to_bytes(8, "big", signed=True), low.to_bytes(8, "big", signed=True)
+    return UUID(bytes=b"".join(halves))
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+LAST_SEQUENCE = (1 << 63) - 1
+"""After every message of a conversation."""
+THE_END = Moment(datetime.max.replace(tzinfo=UTC), UUID(int=(1 << 128) - 1), LAST_SEQUENCE)
 """After every message."""
 THE_BEGINNING = Spot(UUID(int=0), 0)
 """Before every message."""
@@ -81,14 +135,9 @@ THE_BEGINNING = Spot(UUID(int=0), 0)
 _MESSAGE = MESSAGES.c
 _CONVERSATION = CONVERSATIONS.c
 _COLUMNS = [_MESSAGE[field.name] for field in fields(ScannedRow)]
-_SESSION = bindparam("session", type_=Uuid)
-_PERSON = bindparam("person", type_=Uuid)
 _SEQUENCE = bindparam("sequence", type_=BigInteger)
 _TIME = bindparam("time", type_=DateTime(timezone=True))
 _NOT_DELETED = _MESSAGE.body.is_not(None)
-_IN_CONVERSATION = and_(
-    _MESSAGE.session_id == _SESSION, _MESSAGE.user_id == _PERSON, _NOT_DELETED
-)
 
 
 def _page(found: Subquery, *order: str, newest_first: bool) -> Statement[ScannedRow]:
@@ -118,9 +167,9 @@ _EARLIER = _page(
     _found(
         select(*_COLUMNS)
         .where(
-            _MESSAGE.user_id == _PERSON,
+            _MESSAGE.user_id == PERSON,
             _NOT_DELETED,
-            tuple_(*_BY_TIME) < tuple_(_TIME, _SESSION, _SEQUENCE),
+            tuple_(*_BY_TIME) < tuple_(_TIME, SESSION, _SEQUENCE),
         )
         .order_by(*(key.desc() for key in _BY_TIME))
     ),
@@ -130,7 +179,7 @@ _EARLIER = _page(
 _EARLIER_IN_CONVERSATION = _page(
     _found(
         select(*_COLUMNS)
-        .where(_IN_CONVERSATION, _MESSAGE.sequence < _SEQUENCE)
+        .where(IN_CONVERSATION, _NOT_DELETED, _MESSAGE.sequence < _SEQUENCE)
         .order_by(_MESSAGE.sequence.desc())
     ),
     "sequence",
@@ -139,7 +188,7 @@ _EARLIER_IN_CONVERSATION = _page(
 _LATER_IN_CONVERSATION = _page(
     _found(
         select(*_COLUMNS)
-        .where(_IN_CONVERSATION, _MESSAGE.sequence > _SEQUENCE)
+        .where(IN_CONVERSATION, _NOT_DELETED, _MESSAGE.sequence > _SEQUENCE)
         .order_by(_MESSAGE.sequence)
     ),
     "sequence",
@@ -149,7 +198,11 @@ _LATER_IN_CONVERSATION = _page(
 # Conversation by conversation, by the index on their order, and in each by the index on its own.
 _conversations = (
     select(_CONVERSATION.session_id)
-    .where(_CONVERSATION.user_id == _PERSON, _CONVERSATION.session_id >= _SESSION)
+    .where(
+        _CONVERSATION.user_id == PERSON,
+        _CONVERSATION.session_id >= SESSION,
+        _CONVERSATION.delete_time.is_(None),
+    )
     .order_by(_CONVERSATION.session_id)
     .subquery("each")
 )
@@ -157,10 +210,10 @@ _said_in_each = (
     select(*_COLUMNS)
     .where(
         _MESSAGE.session_id == _conversations.c.session_id,
-        _MESSAGE.user_id == _PERSON,
+        _MESSAGE.user_id == PERSON,
         _NOT_DELETED,
         _MESSAGE.sequence
-        > case((_conversations.c.session_id == _SESSION, _SEQUENCE), else_=literal(0, BigInteger)),
+        > case((_conversations.c.session_id == SESSION, _SEQUENCE), else_=literal(0, BigInteger)),
     )
     .order_by(_MESSAGE.sequence)
     .limit(literal(PAGE_MESSAGES, BigInteger))

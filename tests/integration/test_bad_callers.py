@@ -73,7 +73,7 @@ def _filled(method: Method, session: str) -> bytes:
     """A valid request that names the given session wherever one is named."""
     descriptor = descriptor_pool.Default().FindMessageTypeByName(method.request)
     request = message_factory.GetMessageClass(descriptor)()
-    values = {"session_id": session, "message_id": ABSENT, "content": "hello"}
+    values = {"session_id": session, "message_id": ABSENT, "content": "hello", "query": "hello"}
     for field in descriptor.fields:
         if field.name in values:
             setattr(request, field.name, values[field.name])

@@ -1,5 +1,6 @@
 """Reading a person's messages over all conversations: the newest first, and session by session."""
 
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0003"
@@ -13,6 +14,7 @@ def upgrade() -> None:
         "messages_by_person",
         "messages",
         ["user_id", "create_time", "session_id", "sequence"],
+        postgresql_where=sa.text("body IS NOT NULL"),
         schema="messages",
     )
     op.create_index(
