@@ -35,7 +35,7 @@ from services.messages.scans import (
 from services.messages.slices import Slices
 from services.messages.tables import Conversation
 from services.runtime.cursors import Cursors
-from services.runtime.errors import server_busy
+from services.runtime.errors import FieldViolation, request_invalid, server_busy
 from services.runtime.identity import person
 from services.runtime.pages import page_limit, page_place
 from services.runtime.timestamps import timestamp_of
@@ -46,6 +46,8 @@ UNDER_WAY_FOR_A_PERSON = 3
 """How many searches of a person may be under way in a process: one for each letter typed at speed
 while those before it are being cancelled, and no more than a person can look at."""
 _RETRY_SECONDS = 1.0
+# The contract's own rule for white space knows that of ASCII only.
+_NO_WORD = FieldViolation("query", "must hold a word to look for", "query.word")
 # How much is read, without a hit, before a frame says that the search goes on.
 _MESSAGES_BETWEEN_FRAMES = 2_000
 _BYTES_BETWEEN_FRAMES = 4 << 20
@@ -105,8 +107,8 @@ class Searches:
         """What a search finds, as it finds it.
 
         Raises:
-            Refusal: SESSION_NOT_FOUND, PAGE_TOKEN_INVALID, or SERVER_BUSY while the person has too
-                many searches under way.
+            Refusal: SESSION_NOT_FOUND, PAGE_TOKEN_INVALID, REQUEST_INVALID when the query holds no
+                word, or SERVER_BUSY while the person has too many searches under way.
             UnreadableError: a message does not open.
         """
         walk = self._walk(request)
@@ -116,8 +118,7 @@ class Searches:
                 await self._conversations.revision(Conversation(UUID(request.session_id), person()))
             query = Query(request.query)
             if query.is_empty:
-                yield SearchMessagesResponse()
-                return
+                raise request_invalid([_NO_WORD])
             progress = _Progress(place)
             most = page_limit(request.page_size)
             async for is_last in self._pages(walk, query, progress, most):
