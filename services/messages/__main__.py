@@ -1,5 +1,6 @@
 """The messages service as a program: `python -m services.messages [migrate]`."""
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -76,8 +77,10 @@ async def run(settings: MessagesSettings) -> None:
         conversations = Conversations(store, keys, SessionsServiceStub(sessions), announce)
         appender = Appender(conversations, store, Writer(database, announce))
         scans = MessageScans(database)
-        searches = Searches(scans, conversations, cursors, settings.search_budget)
-        exports = Exports(scans, conversations, cursors)
+        turn = asyncio.Lock()
+        budget = settings.search_budget
+        searches = Searches(scans, conversations, cursors, turn=turn, budget=budget)
+        exports = Exports(scans, conversations, cursors, turn=turn)
         messages = Messages(
             conversations=conversations,
             appender=appender,

@@ -4,6 +4,7 @@ A frame is a page of rows. The next page is read when the client has taken the f
 client slows its export down, and an export of any length holds one page in memory.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from uuid import UUID
 
@@ -29,11 +30,22 @@ from services.runtime.identity import person
 class Exports:
     """The exports of a process."""
 
-    def __init__(self, scans: MessageScans, conversations: Conversations, cursors: Cursors) -> None:
-        """Takes what reads rows, what opens them, and what makes resume tokens."""
+    def __init__(
+        self,
+        scans: MessageScans,
+        conversations: Conversations,
+        cursors: Cursors,
+        *,
+        turn: asyncio.Lock,
+    ) -> None:
+        """Takes what reads rows, what opens them, and what makes resume tokens.
+
+        `turn` is held while a page is read: whoever reads much in this process takes it.
+        """
         self._scans = scans
         self._conversations = conversations
         self._cursors = cursors
+        self._turn = turn
         self._stopping = False
 
     def stop(self) -> None:
@@ -54,8 +66,12 @@ class Exports:
         place = self._resumed(walk, request.resume_token)
         if request.session_id:
             await self._conversations.revision(Conversation(UUID(request.session_id), person()))
-        while rows := await walk.page(place):
-            messages = await self._messages(rows)
+        while True:
+            async with self._turn:
+                rows = await walk.page(place)
+                messages = await self._messages(rows)
+            if not rows:
+                return
             place = walk.place(rows[-1])
             if messages:
                 token = self._cursors.make(walk.purpose, *place)

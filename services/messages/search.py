@@ -2,8 +2,8 @@
 
 There is no index of what was said, so a search costs what reading costs. It is bounded in three
 ways: a call ends after its budget, with a token to go on from; a person has few searches under way;
-and in a process few of them read at the same time, page by page in turn, so that a long one does
-not keep others waiting. While a client is slow to take what was found, nothing is read for it.
+and in a process one of them reads at a time, page by page in turn, so that a long one does not keep
+others waiting. While a client is slow to take what was found, nothing is read for it.
 """
 
 import asyncio
@@ -40,8 +40,6 @@ from services.runtime.identity import person
 from services.runtime.pages import page_limit, page_place
 from services.runtime.timestamps import timestamp_of
 
-READING_AT_ONCE = 2
-"""How many searches of a process read at the same time: one waits for the database meanwhile."""
 UNDER_WAY_FOR_A_PERSON = 3
 """How many searches of a person may be under way in a process: one for each letter typed at speed
 while those before it are being cancelled, and no more than a person can look at."""
@@ -86,14 +84,20 @@ class Searches:
         scans: MessageScans,
         conversations: Conversations,
         cursors: Cursors,
+        *,
+        turn: asyncio.Lock,
         budget: SearchBudget,
     ) -> None:
-        """Takes what reads rows, what opens them, what makes page tokens, and a call's budget."""
+        """Takes what reads rows, what opens them, and what makes page tokens.
+
+        `turn` is held while a page is read: whoever reads much in this process takes it. `budget`
+        is each call's.
+        """
         self._scans = scans
         self._conversations = conversations
         self._cursors = cursors
         self._budget = budget
-        self._turns = asyncio.Semaphore(READING_AT_ONCE)
+        self._turn = turn
         self._under_way: Counter[UUID] = Counter()
         self._stopping = False
 
@@ -134,7 +138,7 @@ class Searches:
         """Reads page by page; gives, when there is something to tell, whether all was read."""
         told_messages = told_bytes = 0
         while True:
-            async with self._turns:
+            async with self._turn:
                 rows = await walk.page(progress.place)
                 with progress.slices:
                     await self._read(walk, rows, query, progress, most)

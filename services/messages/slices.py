@@ -1,19 +1,22 @@
-"""Work on the event loop in slices, so that everybody else gets their turn in between.
+"""Long work beside short calls: in slices, with pauses between them.
 
-Threads would not do better: the work is Python's, which runs in one thread at a time, and another
-thread gives the interpreter back only every five milliseconds, when it is asked to.
+What reads thousands of messages for one person must not keep everybody else's messages waiting. It
+gets half of the event loop's time at most. Threads would not do better: the work is Python's, which
+runs in one thread at a time, and another thread gives the interpreter back only every five
+milliseconds, when it is asked to.
 """
 
 import asyncio
 import time
 from types import TracebackType
 
-SLICE_SECONDS = 0.002
-"""How long the event loop is held at a time: short beside what a call takes."""
+SLICE_SECONDS = 0.001
+"""How long the event loop is held at a time, and how long it is others' then. Measured beside one
+search: an append takes twice as long as without; six times, if only what is ready gets its turn."""
 
 
 class Slices:
-    """A piece of work, and what it has cost: `with slices:` around what is to be counted."""
+    """A piece of long work, and what it has cost: `with slices:` around what is to be counted."""
 
     def __init__(self) -> None:
         self.cpu_seconds = 0.0
@@ -37,5 +40,5 @@ class Slices:
         used = time.thread_time() - self._began
         if used >= SLICE_SECONDS:
             self.cpu_seconds += used
-            await asyncio.sleep(0)
+            await asyncio.sleep(SLICE_SECONDS)
             self._began = time.thread_time()
