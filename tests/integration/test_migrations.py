@@ -12,7 +12,7 @@ from sqlalchemy import Connection, MetaData, create_engine
 from sqlalchemy.pool import NullPool
 
 from local.stack import Stack
-from services.messages.store import METADATA as MESSAGES
+from services.messages.tables import METADATA as MESSAGES
 from services.sessions.store import METADATA as SESSIONS
 from services.users.store import METADATA as USERS
 
