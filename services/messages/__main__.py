@@ -12,25 +12,23 @@ from pydantic import Field
 from services.messages.appender import Appender
 from services.messages.conversations import Conversations
 from services.messages.export import Exports
+from services.messages.live import Announcer, conversation_feeds
 from services.messages.scans import MessageScans
 from services.messages.search import SearchBudget, Searches
 from services.messages.service import Messages
 from services.messages.store import MessageStore
-from services.messages.tables import DATA_KEYS, Conversation
+from services.messages.tables import DATA_KEYS
 from services.messages.writer import Writer
 from services.runtime.cursors import Cursors, read_token_key
 from services.runtime.database import Database
 from services.runtime.encryption.data_keys import DataKeys
 from services.runtime.encryption.key_file import KeyFile
-from services.runtime.feed import Feeds
 from services.runtime.peers import channel_to
 from services.runtime.program import Program, commands_of
 from services.runtime.server import Implementation, serve
 from services.runtime.settings import ServiceSettings
-from services.runtime.wakeups import Wakeups
 
 _SERVICE = messages_pb2.DESCRIPTOR.services_by_name["MessagesService"]
-_WAKEUPS = "inglenook_messages"
 _SEARCH_BUDGET = SearchBudget()
 
 
@@ -58,24 +56,19 @@ async def run(settings: MessagesSettings) -> None:
     """Serves messages until told to stop."""
     provider = KeyFile(settings.key_file)
     cursors = Cursors(read_token_key(settings.token_key_file))
-    feeds = Feeds()
     async with (
         Database(
             settings.database_url, pool_size=settings.database_pool, name="messages"
         ) as database,
         channel_to(settings.sessions_address) as sessions,
-        Wakeups(database, _WAKEUPS, feeds.wake) as wakeups,
+        conversation_feeds(database, settings, cursors) as feeds,
     ):
         keys = DataKeys(database, DATA_KEYS, provider)
         await keys.verify_provider()
-
-        def announce(conversation: Conversation) -> None:
-            feeds.wake(conversation.feed)
-            wakeups.send(conversation.feed)
-
         store = MessageStore(database)
-        conversations = Conversations(store, keys, SessionsServiceStub(sessions), announce)
-        appender = Appender(conversations, store, Writer(database, announce))
+        announcer = Announcer(feeds)
+        conversations = Conversations(store, keys, SessionsServiceStub(sessions), announcer.changed)
+        appender = Appender(conversations, store, Writer(database, announcer.added))
         scans = MessageScans(database)
         turn = asyncio.Lock()
         budget = settings.search_budget
@@ -86,12 +79,12 @@ async def run(settings: MessagesSettings) -> None:
             appender=appender,
             searches=searches,
             exports=exports,
-            feeds=feeds,
+            watches=feeds.watches,
             cursors=cursors,
         )
 
         def stop() -> None:
-            for streams in (feeds, searches, exports):
+            for streams in (feeds.feeds, searches, exports):
                 streams.stop()
 
         await serve(settings, Implementation(_SERVICE, messages, stop))

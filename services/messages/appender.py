@@ -73,7 +73,7 @@ class Appender:
         """
         rows = await self._write(said)
         additions = [
-            None if row is None else Addition(_message_row(one, row), is_new=True)
+            None if row is None else Addition(row.of(one.message_id, one.role), is_new=True)
             for one, row in zip(said, rows, strict=True)
         ]
         left = [one for one, addition in zip(said, additions, strict=True) if addition is None]
@@ -99,6 +99,7 @@ class Appender:
                     message_id=one.message_id,
                     role=one.role,
                     body=keyring.seal(one.body, place_of(one.conversation, one.message_id)),
+                    plaintext=one.body,
                     stored=loop.create_future(),
                     create_time=one.create_time,
                     update_time=one.update_time,
@@ -129,17 +130,3 @@ class Appender:
             else next(added)
             for one in said
         ]
-
-
-def _message_row(said: Said, row: AppendedRow) -> MessageRow:
-    return MessageRow(
-        message_id=said.message_id,
-        sequence=row.sequence,
-        revision=row.revision,
-        role=said.role,
-        body=b"",
-        original=None,
-        create_time=row.create_time,
-        update_time=row.update_time,
-        import_time=row.import_time,
-    )

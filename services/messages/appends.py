@@ -29,7 +29,7 @@ from sqlalchemy import (
     update,
 )
 
-from services.messages.tables import CONVERSATIONS, MESSAGES, Conversation
+from services.messages.tables import CONVERSATIONS, MESSAGES, Conversation, MessageRow
 from services.runtime.database import Database, statement
 
 
@@ -43,6 +43,20 @@ class AppendedRow:
     update_time: datetime
     import_time: datetime | None
 
+    def of(self, message_id: UUID, role: int) -> MessageRow:
+        """The row that was stored, without its envelope."""
+        return MessageRow(
+            message_id=message_id,
+            sequence=self.sequence,
+            revision=self.revision,
+            role=role,
+            body=b"",
+            original=None,
+            create_time=self.create_time,
+            update_time=self.update_time,
+            import_time=self.import_time,
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Append:
@@ -53,6 +67,8 @@ class Append:
     role: int
     body: bytes
     """An envelope."""
+    plaintext: bytes
+    """What is in the envelope, for those who watch the conversation."""
     stored: "Future[AppendedRow | None]"
     """None when it was not stored: no such conversation, or the id is taken. Whoever no longer
     waits for it cancels it; then it is not written unless it is being written already."""

@@ -32,11 +32,11 @@ class Conversations:
         store: MessageStore,
         keys: DataKeys,
         sessions: "SessionsServiceAsyncStub",
-        changed: Callable[[Conversation], None],
+        changed: Callable[[Conversation, MessageChange, int], None],
     ) -> None:
         """Takes where messages are stored, what encrypts them, and who knows whose a session is.
 
-        `changed` is called for each conversation in which something was changed or deleted.
+        `changed` is called with each change or deletion and the revision that it has.
         """
         self._store = store
         self._keys = keys
@@ -103,8 +103,9 @@ class Conversations:
                 or keyring.seal(digest_of(body), place_of(conversation, message_id, "original")),
             )
             if row is not None:
-                self._changed(conversation)
-                return message_of(conversation, row, new_body)
+                message = message_of(conversation, row, new_body)
+                self._changed(conversation, MessageChange(upserted=message), row.revision)
+                return message
             # Somebody else changed it between reading and writing: what the change makes of that
             # has to be seen anew.
 
@@ -117,8 +118,9 @@ class Conversations:
             Refusal: SESSION_NOT_FOUND, MESSAGE_NOT_FOUND, or ETAG_STALE when it does not have the
                 expected revision.
         """
-        if await self._store.delete(conversation, message_id, seen=expected):
-            self._changed(conversation)
+        tombstone = await self._store.delete(conversation, message_id, seen=expected)
+        if tombstone is not None:
+            self._changed(conversation, _deletion(tombstone), tombstone.revision)
             return
         row = await self._store.get(conversation, message_id)
         if row is None:
@@ -160,7 +162,8 @@ class Conversations:
         if not page.rows:
             return Batch([], after)
         changes = [await self._change_of(conversation, row) for row in page.rows]
-        return Batch(changes, page.rows[-1].revision, complete=not page.more)
+        removes = any(row.body is None for row in page.rows)
+        return Batch(changes, page.rows[-1].revision, removes=removes)
 
     async def begin(self, conversation: Conversation) -> None:
         """Makes a conversation's row, once it is known that it is the caller's.
@@ -221,8 +224,7 @@ class Conversations:
 
     async def _change_of(self, conversation: Conversation, row: MessageRow) -> MessageChange:
         if row.body is None:
-            deleted = DeletedMessage(message_id=str(row.message_id), sequence=row.sequence)
-            return MessageChange(deleted=deleted)
+            return _deletion(row)
         message = message_of(conversation, row, await self.body(conversation, row))
         return MessageChange(upserted=message)
 
@@ -232,6 +234,11 @@ class Conversations:
         if envelope is None:
             raise UnreadableError(place)
         return await self._keys.open(conversation.scope, envelope, place)
+
+
+def _deletion(row: MessageRow) -> MessageChange:
+    deleted = DeletedMessage(message_id=str(row.message_id), sequence=row.sequence)
+    return MessageChange(deleted=deleted)
 
 
 def _message_not_found() -> Refusal:

@@ -2,14 +2,12 @@
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import assert_never
 from uuid import UUID, uuid4
 
 import grpc
 from inglenook.errors.v1.errors_pb2 import Reason
-from inglenook.feed.v1.feed_pb2 import Current, Heartbeat, Reset
 from inglenook.messages.v1 import messages_pb2
-from inglenook.messages.v1.messages_pb2 import MessageChange, Order, Role
+from inglenook.messages.v1.messages_pb2 import Order, Role
 
 from services.messages.appender import Appender, Said
 from services.messages.body import body_of
@@ -17,14 +15,15 @@ from services.messages.changes import changed_body
 from services.messages.conversations import Conversations
 from services.messages.export import Exports
 from services.messages.importing import Importer
+from services.messages.live import watched
 from services.messages.search import Searches
 from services.messages.tables import Conversation, MessageRow
-from services.runtime.cursors import CursorError, Cursors
+from services.runtime.cursors import Cursors
 from services.runtime.errors import Refusal
 from services.runtime.etags import expected_revision
-from services.runtime.feed import Batch, Feeds, Frame, Signal
 from services.runtime.identity import caller, person
 from services.runtime.pages import page_limit, page_start
+from services.runtime.watch import Watches
 
 
 class Messages:
@@ -37,7 +36,7 @@ class Messages:
         appender: Appender,
         searches: Searches,
         exports: Exports,
-        feeds: Feeds,
+        watches: Watches,
         cursors: Cursors,
     ) -> None:
         """Takes what reads, changes and adds messages, who follows them, and what makes tokens."""
@@ -46,7 +45,7 @@ class Messages:
         self._importer = Importer(appender)
         self._searches = searches
         self._exports = exports
-        self._feeds = feeds
+        self._watches = watches
         self._cursors = cursors
 
     async def AppendMessage(
@@ -144,56 +143,17 @@ class Messages:
 
     async def WatchMessages(
         self, request: messages_pb2.WatchMessagesRequest, _context: object
-    ) -> AsyncIterator[messages_pb2.WatchMessagesResponse]:
+    ) -> AsyncIterator[bytes]:
         """A session's messages, live."""
         conversation = _conversation(request.session_id)
-        purpose = ("messages.watch", conversation.feed)
-        resumed = self._resumed_revision(purpose, request.resume_token)
-
-        async def start() -> tuple[bool, Batch[MessageChange]]:
-            newest = page_limit(request.newest)
-            if resumed is None:
-                return False, await self._conversations.snapshot(conversation, newest)
-            if await self._conversations.revision(conversation) < resumed:
-                return True, await self._conversations.snapshot(conversation, newest)
-            return False, await self._conversations.changes(conversation, resumed)
-
-        async def after(revision: int) -> Batch[MessageChange]:
-            return await self._conversations.changes(conversation, revision)
-
-        frames = self._feeds.follow(conversation.feed, start=start, after=after)
-        async with aclosing(frames):
-            async for frame in frames:
-                yield _response(frame, self._cursors.make(purpose, frame.revision))
-
-    def _resumed_revision(self, purpose: tuple[str, ...], token: str) -> int | None:
-        if not token:
-            return None
-        try:
-            (revision,) = self._cursors.read(purpose, token)
-        except (CursorError, ValueError):
-            raise _resume_token_invalid() from None
-        return revision
+        feed = watched(self._conversations, conversation, request)
+        async with aclosing(self._watches.responses(feed, request)) as responses:
+            async for response in responses:
+                yield response
 
 
 def _conversation(session_id: str) -> Conversation:
     return Conversation(UUID(session_id), person())
-
-
-def _response(frame: Frame[MessageChange], token: str) -> messages_pb2.WatchMessagesResponse:
-    response = messages_pb2.WatchMessagesResponse(resume_token=token, changes=frame.changes)
-    match frame.signal:
-        case Signal.CURRENT:
-            response.current.CopyFrom(Current())
-        case Signal.HEARTBEAT:
-            response.heartbeat.CopyFrom(Heartbeat())
-        case Signal.RESET:
-            response.reset.CopyFrom(Reset())
-        case None:
-            pass
-        case _:
-            assert_never(frame.signal)
-    return response
 
 
 def _check_role(role: int) -> None:
@@ -208,11 +168,3 @@ def _check_role(role: int) -> None:
             Reason.REASON_ROLE_DENIED,
             "With a person's token, only messages of ROLE_USER can be written.",
         )
-
-
-def _resume_token_invalid() -> Refusal:
-    return Refusal(
-        grpc.StatusCode.INVALID_ARGUMENT,
-        Reason.REASON_RESUME_TOKEN_INVALID,
-        "The resume token does not belong to this feed. Watch again without it.",
-    )

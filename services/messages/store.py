@@ -15,12 +15,14 @@ from sqlalchemy import (
     and_,
     any_,
     bindparam,
+    column,
     func,
     literal,
     literal_column,
     null,
     or_,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
@@ -52,6 +54,15 @@ class Page:
     rows: Sequence[MessageRow]
     more: bool
     """Whether others follow these."""
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionRow:
+    """A conversation, and how far it has got."""
+
+    session_id: UUID
+    user_id: UUID
+    revision: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +165,20 @@ _CHANGED = statement(
         descending=False,
     ),
     _PageRow,
+)
+
+_named = (
+    func.unnest(bindparam("sessions", type_=ARRAY(Uuid)), bindparam("persons", type_=ARRAY(Uuid)))
+    .table_valued(column("session_id", Uuid), column("user_id", Uuid), name="named")
+    .render_derived()
+)
+_REVISIONS = statement(
+    select(_CONVERSATION.session_id, _CONVERSATION.user_id, _CONVERSATION.revision).where(
+        tuple_(_CONVERSATION.session_id, _CONVERSATION.user_id).in_(
+            select(_named.c.session_id, _named.c.user_id)
+        )
+    ),
+    RevisionRow,
 )
 
 _LOCK = statement(
@@ -259,10 +284,19 @@ class MessageStore:
 
     async def delete(
         self, conversation: Conversation, message_id: UUID, *, seen: int | None
-    ) -> bool:
+    ) -> MessageRow | None:
         """Leaves a tombstone of a message, if it is there and has the revision that was seen."""
         parameters = {**conversation.parameters, "message": message_id, "seen": seen}
-        return bool(await self._database.in_one_trip(_LOCK, _DELETE, parameters))
+        rows = await self._database.in_one_trip(_LOCK, _DELETE, parameters)
+        return rows[0] if rows else None
+
+    async def revisions(self, conversations: Sequence[Conversation]) -> list[RevisionRow]:
+        """The revisions of many conversations, of those that have begun."""
+        parameters = {
+            "sessions": [conversation.session_id for conversation in conversations],
+            "persons": [conversation.user_id for conversation in conversations],
+        }
+        return list(await self._database.all(_REVISIONS, parameters))
 
 
 def _page(rows: Sequence[_PageRow], limit: int) -> Page:

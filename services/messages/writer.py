@@ -7,6 +7,7 @@ alone is written at once, and batches form of what arrives while the last ones c
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from psycopg import Error, OperationalError
@@ -16,6 +17,9 @@ from services.messages.backlog import Backlog, BacklogFullError
 from services.messages.tables import Conversation
 from services.runtime.database import Database
 from services.runtime.errors import server_busy
+
+Added = Sequence[tuple[Append, AppendedRow]]
+"""What a conversation has got, in its order."""
 
 _log = logging.getLogger(__name__)
 
@@ -32,8 +36,10 @@ _RETRY_SECONDS = 0.25
 class Writer:
     """Writes a process's appends."""
 
-    def __init__(self, database: Database, committed: Callable[[Conversation], None]) -> None:
-        """Takes where they go, and what to call for each conversation that has got new ones."""
+    def __init__(
+        self, database: Database, committed: Callable[[Conversation, Added], None]
+    ) -> None:
+        """Takes where they go, and what to call with what each conversation has got."""
         self._database = database
         self._committed = committed
         self._backlog = Backlog(maximum_appends=_WAITING_APPENDS, maximum_bytes=_WAITING_BYTES)
@@ -94,9 +100,12 @@ class Writer:
         for append, row in zip(batch, rows, strict=True):
             if not append.stored.done():
                 append.stored.set_result(row)
-        stored = (append for append, row in zip(batch, rows, strict=True) if row is not None)
-        for conversation in {append.conversation: None for append in stored}:
-            self._committed(conversation)
+        added: defaultdict[Conversation, list[tuple[Append, AppendedRow]]] = defaultdict(list)
+        for append, row in zip(batch, rows, strict=True):
+            if row is not None:
+                added[append.conversation].append((append, row))
+        for conversation, appended in added.items():
+            self._committed(conversation, appended)
 
 
 def _fail(batch: Sequence[Append], error: Exception) -> None:

@@ -23,6 +23,7 @@ def append(conversation: int, message: int, size: int = 1) -> Append:
         message_id=UUID(int=message),
         role=1,
         body=bytes(size),
+        plaintext=b"",
         stored=asyncio.get_running_loop().create_future(),
     )
 
