@@ -48,7 +48,7 @@ def test_no_version_that_main_ever_had_is_broken(tmp_path: Path) -> None:
 
 def test_every_method_says_who_may_call_it_and_has_a_route() -> None:
     methods = load_methods(DESCRIPTORS)
-    assert len(methods) == 19
+    assert methods
     assert all(method.allow and method.routes for method in methods)
 
 
