@@ -1,4 +1,4 @@
-"""The messages service as a program: `python -m services.messages [migrate]`."""
+"""The messages service as a program: `python -m services.messages [migrate | keys …]`."""
 
 import sys
 from pathlib import Path
@@ -14,7 +14,7 @@ from services.messages.store import DATA_KEYS, MessageStore
 from services.runtime.cursors import Cursors, read_token_key
 from services.runtime.database import Database
 from services.runtime.encryption.data_keys import DataKeys
-from services.runtime.encryption.key_file import KeyFile
+from services.runtime.encryption.providers import key_provider
 from services.runtime.feed import Feeds
 from services.runtime.peers import channel_to
 from services.runtime.program import Program, commands_of
@@ -37,7 +37,7 @@ class MessagesSettings(ServiceSettings):
 
 async def run(settings: MessagesSettings) -> None:
     """Serves messages until told to stop."""
-    provider = KeyFile(settings.key_file)
+    provider = key_provider(settings)
     cursors = Cursors(read_token_key(settings.token_key_file))
     feeds = Feeds()
     async with (
@@ -48,7 +48,7 @@ async def run(settings: MessagesSettings) -> None:
         Wakeups(database, _WAKEUPS, feeds.wake) as wakeups,
     ):
         keys = DataKeys(database, DATA_KEYS, provider)
-        await keys.verify_provider()
+        await keys.prepare()
         conversations = Conversations(MessageStore(database), keys, SessionsServiceStub(sessions))
         messages = Messages(conversations, feeds, wakeups, cursors)
         await serve(settings, Implementation(_SERVICE, messages, feeds.stop))
@@ -57,7 +57,7 @@ async def run(settings: MessagesSettings) -> None:
 def main() -> None:
     """Runs the command that the program was started with."""
     parser, _ = commands_of("messages")
-    Program("messages", MessagesSettings, run).main(parser, sys.argv[1:])
+    Program("messages", MessagesSettings, run, DATA_KEYS).main(parser, sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -41,10 +41,10 @@ class Conversations:
         Raises:
             Refusal: SESSION_NOT_FOUND, or ID_REUSED.
         """
-        keyring = await self._keys.get(conversation.scope)
+        keyring = await self._keys.sealing(conversation.scope)
         if keyring is None:
             await self._begin(conversation)
-            keyring = await self._keys.get_or_make(conversation.scope)
+            keyring = await self._keys.sealing_or_make(conversation.scope)
         sealed = keyring.seal(body, place_of(conversation, message_id))
         row = await self._store.append(conversation, message_id, role=role, body=sealed)
         if row is not None:

@@ -1,4 +1,4 @@
-"""The users service as a program: `python -m services.users [migrate | token --as NAME]`."""
+"""The users service as a program: `python -m services.users [migrate | keys … | token …]`."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from pydantic import Field
 from services.runtime.database import Database
 from services.runtime.development_issuer import development_token
 from services.runtime.encryption.data_keys import DataKeys
-from services.runtime.encryption.key_file import KeyFile
+from services.runtime.encryption.providers import key_provider
 from services.runtime.peers import channel_to
 from services.runtime.program import Program, commands_of
 from services.runtime.server import Implementation, serve
@@ -32,13 +32,13 @@ class UsersSettings(ServiceSettings):
 
 async def run(settings: UsersSettings) -> None:
     """Serves users until told to stop."""
-    provider = KeyFile(settings.key_file)
+    provider = key_provider(settings)
     async with (
         Database(settings.database_url, pool_size=settings.database_pool, name="users") as database,
         channel_to(settings.sessions_address) as sessions,
     ):
         keys = DataKeys(database, DATA_KEYS, provider)
-        await keys.verify_provider()
+        await keys.prepare()
         users = Users(UserStore(database), keys, SessionsServiceStub(sessions))
         await serve(settings, Implementation(_SERVICE, users))
 
@@ -60,7 +60,7 @@ def main() -> None:
     token = commands.add_parser("token", help="print a development token")
     token.add_argument("--as", dest="person", required=True, help="whom it signs in: a name")
     token.add_argument("--hours", type=float, default=24.0, help="how long it is good (24)")
-    arguments = Program("users", UsersSettings, run).main(parser, sys.argv[1:])
+    arguments = Program("users", UsersSettings, run, DATA_KEYS).main(parser, sys.argv[1:])
     if arguments.command == "token":
         _print_token(arguments.person, arguments.hours)
 
