@@ -74,9 +74,10 @@ class Program(Generic[Settings]):
 
         async def run() -> None:
             provider = key_provider(settings)
-            async with Database(
-                settings.database_url, pool_size=1, name=f"{self.name} keys"
-            ) as database:
+            database = Database(settings.database_url, pool_size=1, name=f"{self.name} keys")
+            # Fails at once, where the pool would try for half a minute.
+            await (await database.connect()).close()
+            async with database:
                 command = KeysCommand(database, self.data_keys, provider)
                 async for line in command.run(arguments):
                     sys.stdout.write(f"{line}\n")

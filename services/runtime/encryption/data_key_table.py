@@ -209,10 +209,9 @@ class DataKeyTable:
         )
         """Enters a KEK, or finds it as it stands: what was retired stays so."""
 
-        self.lock: Statement[KekRow] = statement(
-            select(keks.kek_id, keks.retire_time).where(keks.kek_id == self._kek).with_for_update(),
-            KekRow,
-        )
+        named = select(keks.kek_id, keks.retire_time).where(keks.kek_id == self._kek)
+        self.find: Statement[KekRow] = statement(named, KekRow)
+        self.lock: Statement[KekRow] = statement(named.with_for_update(), KekRow)
         self.count_wrapped: Statement[CountRow] = statement(
             select(func.count().label("count")).where(columns.kek_id == self._kek), CountRow
         )

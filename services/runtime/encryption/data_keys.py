@@ -126,12 +126,15 @@ class DataKeys:
             KeyProviderError: a KEK that data keys are wrapped with is missing or another, or the
                 active one was retired.
         """
+        active = await self._provider.active()
+        await self._key_encryption_keys.refuse_retired(active)
         samples: dict[str, list[ScopedRow]] = {}
         for row in await self._database.all(self._table.samples_of_keks, {}):
             samples.setdefault(row.kek_id, []).append(row)
         for rows in samples.values():
             await self._verify(rows)
-        await self._key_encryption_keys.register(await self._provider.active())
+        # Last: a key that is not ours must not get on the books.
+        await self._key_encryption_keys.register(active)
 
     async def open(self, scope: Scope, envelope: bytes, place: Place) -> bytes:
         """The plaintext of an envelope of this scope.

@@ -1,9 +1,10 @@
 """The books of a service's key-encryption keys: which there are, and which were retired."""
 
 from collections.abc import Sequence
+from datetime import UTC
 
 from services.runtime.database import Database, fetch_one
-from services.runtime.encryption.data_key_table import DataKeyTable, KekUseRow
+from services.runtime.encryption.data_key_table import DataKeyTable, KekRow, KekUseRow
 from services.runtime.encryption.key_provider import KeyProviderError
 
 
@@ -21,11 +22,16 @@ class KeyEncryptionKeys:
             KeyProviderError: it was retired.
         """
         row = await self._database.one(self._table.register, {"kek_id": kek_id})
-        if row is not None and row.retire_time is not None:
-            raise KeyProviderError(
-                f"the active key {kek_id} was retired at {row.retire_time:%Y-%m-%d %H:%M} UTC:"
-                " this is an old copy of the keys, give it the current one"
-            )
+        _refuse_retired(row)
+
+    async def refuse_retired(self, kek_id: str) -> None:
+        """Makes sure that a KEK was not retired, whether or not it is on the books.
+
+        Raises:
+            KeyProviderError: it was.
+        """
+        row = await self._database.one(self._table.find, {"kek_id": kek_id})
+        _refuse_retired(row)
 
     async def retire(self, kek_id: str) -> None:
         """Sees to it that no data key is ever wrapped by this KEK again.
@@ -52,3 +58,12 @@ class KeyEncryptionKeys:
     async def all(self) -> Sequence[KekUseRow]:
         """Every KEK, the oldest first, with the number of data keys it wraps."""
         return await self._database.all(self._table.uses_of_keks, {})
+
+
+def _refuse_retired(row: KekRow | None) -> None:
+    if row is not None and row.retire_time is not None:
+        raise KeyProviderError(
+            f"the active key {row.kek_id} was retired at"
+            f" {row.retire_time.astimezone(UTC):%Y-%m-%d %H:%M} UTC:"
+            " this is an old copy of the keys, put the current one in its place"
+        )

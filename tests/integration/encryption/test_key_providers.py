@@ -175,9 +175,10 @@ async def test_each_refusal_of_aws_has_its_meaning(
         monkeypatch.setenv(name, "test")
     arn = "arn:aws:kms:eu-central-1:111111111111:key/1"
     provider = AwsKms(arn)
-    with Stubber(provider._client) as stub, pytest.raises(KeyProviderError) as refused:
+    with Stubber(provider._client) as stub:
         stub.add_client_error("decrypt", service_error_code=code, http_status_code=status)
-        await provider.unwrap(WrappedKey(f"aws-kms:{arn}", b"sealed"), BOUND)
+        with pytest.raises(KeyProviderError) as refused:
+            await provider.unwrap(WrappedKey(f"aws-kms:{arn}", b"sealed"), BOUND)
     assert type(refused.value) is kind
 
 

@@ -1,0 +1,146 @@
+"""Rotation: nothing is lost, whoever runs, writes, dies or comes twice meanwhile."""
+
+import asyncio
+from argparse import Namespace
+
+import pytest
+
+from services.runtime.encryption.commands import KeysCommand
+from services.runtime.encryption.data_keys import Scope
+from services.runtime.encryption.key_file import KeyFile
+from services.runtime.encryption.key_provider import KeyProviderError
+from services.runtime.encryption.rotation import Rotation
+from tests.integration.encryption.books import Books, new_scope, opened, seal
+
+
+async def _run(books: Books, command: str, kek: str = "") -> list[str]:
+    commands = KeysCommand(books.database, books.table, KeyFile(books.provider.path))
+    return [line async for line in commands.run(Namespace(keys_command=command, kek=kek))]
+
+
+def _wrapped_by(books: Books) -> dict[str, int]:
+    return {
+        row[0]: row[1] for row in books.rows("SELECT kek_id, count(*) FROM data_keys GROUP BY 1")
+    }
+
+
+async def test_the_life_of_a_key(books: Books) -> None:
+    keys, scope = books.process(), new_scope()
+    await keys.prepare()
+    envelope = await seal(keys, scope, b"text")
+    old = await books.provider.active()
+    with pytest.raises(KeyProviderError, match="is the active key"):
+        await _run(books, "retire", old)
+    await _run(books, "add")
+    new = await KeyFile(books.provider.path).newest()
+    assert new != old == await books.provider.active()
+    table = await _run(books, "status")
+    assert [line.split() for line in table[1:]] == [[old, "active", "1"], [new, "-", "0"]]
+    assert (await _run(books, "rotate"))[-1] == f"Every data key is wrapped by {new}."
+    assert _wrapped_by(books) == {new: 1}
+    await _run(books, "retire", old)
+    table = await _run(books, "status")
+    assert [line.split() for line in table[1:]] == [[old, "retired", "0"], [new, "active", "1"]]
+    assert old not in books.provider.path.read_text()
+    for process in (keys, books.process(KeyFile(books.provider.path))):
+        assert await opened(process, scope, envelope) == b"text"
+        await seal(process, new_scope(), b"more")
+    assert _wrapped_by(books) == {new: 3}
+
+
+async def test_a_key_that_wraps_something_cannot_be_retired(books: Books) -> None:
+    await seal(books.process(), new_scope(), b"one")
+    await seal(books.process(), new_scope(), b"two")
+    old = await books.provider.active()
+    await _run(books, "add")
+    await books.provider.activate(await books.provider.newest())
+    with pytest.raises(KeyProviderError, match="still wraps 2 data keys: run `keys rotate`"):
+        await _run(books, "retire", old)
+    assert old in books.provider.path.read_text()
+    with pytest.raises(KeyProviderError, match="there is no key-encryption key misspelt"):
+        await _run(books, "retire", "misspelt")
+
+
+async def test_a_retirement_that_died_half_way_is_finished_by_the_next(books: Books) -> None:
+    await seal(books.process(), new_scope(), b"text")
+    old = await books.provider.active()
+    await _run(books, "add")
+    await _run(books, "rotate")
+    # On the books and not yet in the file, where it died.
+    books.rows("UPDATE key_encryption_keys SET retire_time = now() WHERE kek_id = %s", old)
+    await _run(books, "retire", old)
+    assert old not in books.provider.path.read_text()
+
+
+async def test_two_rotations_at_once_do_no_harm(books: Books) -> None:
+    writer = books.process()
+    sealed = [(scope, await seal(writer, scope, b"text")) for scope in _scopes(200)]
+    await _run(books, "add")
+    await asyncio.gather(*(_run(books, "rotate") for _ in range(2)))
+    assert _wrapped_by(books) == {await books.provider.active(): 200}
+    reader = books.process()
+    for scope, envelope in sealed:
+        assert await opened(reader, scope, envelope) == b"text"
+
+
+async def test_services_read_and_write_while_a_rotation_runs(books: Books) -> None:
+    writer = books.process(reserved_uses=1)
+    await writer.prepare()
+    sealed = [(scope, await seal(writer, scope, b"text")) for scope in _scopes(50)]
+    # A replica with a copy of the file that knows the new key, and not that it is active.
+    await _run(books, "add")
+    copy = books.provider.path.with_name("copy.json")
+    copy.touch(mode=0o600)
+    copy.write_text(books.provider.path.read_text())
+    replica = books.process(KeyFile(copy), reserved_uses=1)
+    new = await books.provider.newest()
+    await books.provider.activate(new)
+
+    rotation = Rotation(books.database, books.table, books.provider, new, batch=7)
+    async for _ in rotation.run():
+        for process in (writer, replica):
+            scope = new_scope()
+            sealed.append((scope, await seal(process, scope, b"text")))
+            # Uses are reserved in rows that are re-wrapped at the same time.
+            scope, _envelope = sealed[len(sealed) % 50]
+            sealed.append((scope, await seal(process, scope, b"text")))
+        if len(sealed) > 200:
+            break
+    await _run(books, "rotate")
+    assert set(_wrapped_by(books)) == {new}
+    reader = books.process()
+    for scope, envelope in sealed:
+        assert await opened(reader, scope, envelope) == b"text"
+        assert await opened(replica, scope, envelope) == b"text"
+
+
+async def test_a_reservation_during_a_rotation_is_not_forgotten(books: Books) -> None:
+    scope = new_scope()
+    await seal(books.process(reserved_uses=10), scope, b"text")
+    await _run(books, "add")
+    await asyncio.gather(
+        _run(books, "rotate"),
+        *(seal(books.process(reserved_uses=10), scope, b"more") for _ in range(20)),
+    )
+    await _run(books, "rotate")
+    assert list(books.uses().values()) == [210]
+
+
+async def test_damaged_data_keys_are_named_and_hold_up_nothing_else(books: Books) -> None:
+    for scope in _scopes(5):
+        await seal(books.process(), scope, b"text")
+    ((damaged,),) = books.rows(
+        "UPDATE data_keys SET wrapped = 'x'"
+        " WHERE key_id = (SELECT max(key_id::text)::uuid FROM data_keys) RETURNING key_id"
+    )
+    old = await books.provider.active()
+    await _run(books, "add")
+    with pytest.raises(KeyProviderError, match=str(damaged)):
+        await _run(books, "rotate")
+    assert _wrapped_by(books) == {await books.provider.active(): 4, old: 1}
+    with pytest.raises(KeyProviderError, match="still wraps 1 data key:"):
+        await _run(books, "retire", old)
+
+
+def _scopes(count: int) -> list[Scope]:
+    return [new_scope() for _ in range(count)]
