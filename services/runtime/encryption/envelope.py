@@ -13,6 +13,8 @@ Its associated data is the concatenation of these parts, each preceded by its le
 big-endian unsigned 16-bit number: the version byte, the key id's 16 bytes, the table's name, the
 field's name, the owner's 16 bytes, and the 16 bytes of each id of the row, in the order of the
 table's key. So a ciphertext that is moved to another row, field or person does not open.
+
+docs/encryption.md says the same for those who read the data without this code.
 """
 
 import os
@@ -76,7 +78,7 @@ class DataKey:
         Raises:
             UnreadableError: it was not, or it was altered since.
         """
-        if len(envelope) < _HEADER_BYTES + TAG_BYTES or envelope[:1] != VERSION:
+        if key_id_of(envelope) != self.key_id:
             raise UnreadableError(place)
         nonce, sealed = envelope[17:_HEADER_BYTES], envelope[_HEADER_BYTES:]
         try:

@@ -18,6 +18,7 @@ from local.stack import Stack
 from services.runtime.encryption.data_keys import bound_to
 from services.runtime.encryption.key_file import KeyFile, make_key_file
 from tests.integration.calls import MakePerson, Person
+from tests.integration.encryption.cold import restart
 
 
 def _command(service: str, *arguments: str) -> list[str]:
@@ -97,7 +98,7 @@ def test_keys_are_rotated_and_retired_while_the_services_run(
     assert states[new][0] == "active"
 
     # Also by a service that has no data key in memory.
-    stack.restart(service)
+    restart(stack, service)
     written.append(_write(alice, len(written)))
     for session, text in written:
         path_of = f"/v1/sessions/{session}"
