@@ -212,6 +212,10 @@ def test_a_key_file_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None
     [
         ("", "is not a key file"),
         ("[]", "is not a key file"),
+        ('{"active": "a"}', "is not a key file"),
+        ('{"active": [], "keys": {}}', "is not a key file"),
+        ('{"active": "a", "keys": {"a": "not base64"}}', "is not a key file"),
+        ('{"active": "a", "keys": {"a": 1}}', "is not a key file"),
         ('{"active": "a", "keys": {}}', "names no active key"),
         ('{"active": "a", "keys": {"a": "c2hvcnQ="}}', "not 32 bytes"),
     ],
@@ -302,3 +306,13 @@ async def test_an_edit_keeps_the_files_mode_link_and_other_keys(tmp_path: Path) 
     assert path.stat().st_mode & 0o777 == 0o600
     assert list(written["keys"]) == [before["active"], added]
     assert not draft.exists()
+
+
+async def test_a_file_that_cannot_be_replaced_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    make_key_file(path)
+    before = path.read_text()
+    path.with_suffix(".draft").mkdir()
+    with pytest.raises(KeyProviderError, match="cannot write the key file"):
+        await KeyFile(path).add()
+    assert path.read_text() == before

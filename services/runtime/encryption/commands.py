@@ -56,8 +56,7 @@ class KeysCommand:
         width = max(len("key-encryption key"), *(len(row.kek_id) for row in rows))
         yield f"{'key-encryption key':<{width}}  state    data keys"
         for row in rows:
-            state = "retired" if row.retire_time else "active" if row.kek_id == active else "-"
-            yield f"{row.kek_id:<{width}}  {state:<7}  {row.data_keys:>9,}"
+            yield f"{row.kek_id:<{width}}  {_state(row, active):<7}  {row.data_keys:>9,}"
 
     async def _add(self) -> AsyncIterator[str]:
         kek_id = await self._provider.add()
@@ -97,3 +96,11 @@ class KeysCommand:
         await self._key_encryption_keys.retire(kek_id)
         yield f"Retired {kek_id}: no service can wrap a data key with it any more."
         yield await self._provider.remove(kek_id)
+
+
+def _state(row: KekUseRow, active: str) -> str:
+    if row.retire_time is not None:
+        return "retired"
+    if row.kek_id == active:
+        return "active"
+    return "in use" if row.data_keys else "unused"

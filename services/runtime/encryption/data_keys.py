@@ -209,7 +209,11 @@ class DataKeys:
         """Stores a new data key, with its first block of uses."""
         key = DataKey(uuid4(), os.urandom(KEY_BYTES))
         while True:
-            wrapped = await self._provider.wrap(key.secret, bound_to(scope, key.key_id))
+            try:
+                wrapped = await self._provider.wrap(key.secret, bound_to(scope, key.key_id))
+            except KeyProviderError as error:
+                _log_refusal(error)
+                raise
             stored = await self._database.one(
                 self._table.add,
                 {
@@ -265,9 +269,12 @@ class DataKeys:
                 WrappedKey(row.kek_id, row.wrapped), bound_to(scope, row.key_id)
             )
         except WrappedKeyError as error:
-            _log.error("a wrapped data key was altered", extra={"key_id": str(row.key_id)})
+            _log_refusal(error)
             place = Place("data_keys", "wrapped", owner=scope[-1], row=(*scope, row.key_id))
             raise UnreadableError(place) from error
+        except KeyProviderError as error:
+            _log_refusal(error)
+            raise
 
     async def _verify(self, rows: list[ScopedRow]) -> None:
         """Unwraps a data key of one KEK: any of these, since one may have been damaged."""
@@ -303,3 +310,8 @@ class DataKeys:
 def bound_to(scope: Scope, key_id: UUID) -> bytes:
     """The associated data of a wrapped data key: moved to another scope, it does not unwrap."""
     return length_prefixed(b"data_keys", *(part.bytes for part in scope), key_id.bytes)
+
+
+def _log_refusal(error: KeyProviderError) -> None:
+    """Tells the operator, whom its text is for; the log of a failed call holds no texts."""
+    _log.error("the key provider refuses", extra={"reason": str(error)})

@@ -63,7 +63,7 @@ class KeyEncryptionKeys:
 def _refuse_retired(row: KekRow | None) -> None:
     if row is not None and row.retire_time is not None:
         raise KeyProviderError(
-            f"the active key {row.kek_id} was retired at"
+            f"the key {row.kek_id} was retired at"
             f" {row.retire_time.astimezone(UTC):%Y-%m-%d %H:%M} UTC:"
             " this is an old copy of the keys, put the current one in its place"
         )

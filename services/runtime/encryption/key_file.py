@@ -141,10 +141,15 @@ class KeyFile:
 
     @contextmanager
     def _edited(self) -> "Iterator[_Contents]":
-        with _edited_by_nobody_else(self._path):
-            contents = _contents_of(self._path)
-            yield contents
-            _write(self._path, contents)
+        try:
+            with _edited_by_nobody_else(self._path):
+                contents = _contents_of(self._path)
+                yield contents
+                _write(self._path, contents)
+        except OSError as error:
+            raise KeyProviderError(
+                f"cannot write the key file {self._path}: {error.strerror}"
+            ) from None
         self._read()
 
 
@@ -178,13 +183,14 @@ def _contents_of(path: Path) -> _Contents:
         keys = {
             kek_id: base64.b64decode(key, validate=True) for kek_id, key in written["keys"].items()
         }
+        usable = active in keys and all(len(key) == KEY_BYTES for key in keys.values())
     except OSError as error:
         raise _unreadable(path, error) from None
     except (ValueError, TypeError, KeyError, AttributeError, binascii.Error):
         raise KeyProviderError(f"{path} is not a key file") from None
     if mode & 0o077:
         raise KeyProviderError(f"{path} is open to other users: chmod 600 {path}")
-    if active not in keys or any(len(key) != KEY_BYTES for key in keys.values()):
+    if not usable:
         raise KeyProviderError(f"{path} names no active key, or holds one that is not 32 bytes")
     return _Contents(active, keys)
 

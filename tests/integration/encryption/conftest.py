@@ -1,6 +1,6 @@
-"""A schema with nothing but the tables of keys, and key files."""
+"""A schema with nothing but the tables of keys, and every keeper of key-encryption keys."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,6 +13,7 @@ from local.stack import Stack
 from services.runtime.database import Database
 from services.runtime.encryption.data_key_table import DataKeyTable
 from tests.integration.encryption.books import Books, CountedKeyFile
+from tests.integration.encryption.keepers import KEEPERS, Keeper
 
 
 @pytest.fixture
@@ -31,3 +32,13 @@ async def books(stack: Stack, tmp_path: Path) -> AsyncIterator[Books]:
         async with Database(stack.admin_url, pool_size=8, name="keys test") as database:
             yield Books(schema, table, database, admin, CountedKeyFile(tmp_path / "keys.json"))
         admin.execute(f"DROP SCHEMA {schema} CASCADE".encode())
+
+
+@pytest.fixture(params=KEEPERS)
+def keeper(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Keeper]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    with KEEPERS[request.param](tmp_path) as running:
+        yield running

@@ -1,7 +1,6 @@
 """What every keeper of key-encryption keys promises, and what is one keeper's own."""
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,16 +20,6 @@ from tests.integration.encryption.keepers import KEEPERS, Keeper
 
 SECRET = bytes(range(32))
 BOUND = b"\x00\x04this\x00\x05scope"
-
-
-@pytest.fixture(params=KEEPERS)
-def keeper(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Keeper]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    with KEEPERS[request.param](tmp_path) as running:
-        yield running
 
 
 async def test_what_was_wrapped_unwraps_also_after_a_restart(keeper: Keeper) -> None:

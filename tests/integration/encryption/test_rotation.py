@@ -2,15 +2,17 @@
 
 import asyncio
 from argparse import Namespace
+from pathlib import Path
 
 import pytest
 
 from services.runtime.encryption.commands import KeysCommand
 from services.runtime.encryption.data_keys import Scope
 from services.runtime.encryption.key_file import KeyFile
-from services.runtime.encryption.key_provider import KeyProviderError
+from services.runtime.encryption.key_provider import KeyProviderError, KeyProviderUnavailableError
 from services.runtime.encryption.rotation import Rotation
 from tests.integration.encryption.books import Books, new_scope, opened, seal
+from tests.integration.encryption.keepers import KEEPERS, Keeper
 
 
 async def _run(books: Books, command: str, kek: str = "") -> list[str]:
@@ -35,7 +37,7 @@ async def test_the_life_of_a_key(books: Books) -> None:
     new = await KeyFile(books.provider.path).newest()
     assert new != old == await books.provider.active()
     table = await _run(books, "status")
-    assert [line.split() for line in table[1:]] == [[old, "active", "1"], [new, "-", "0"]]
+    assert [line.split() for line in table[1:]] == [[old, "active", "1"], [new, "unused", "0"]]
     assert (await _run(books, "rotate"))[-1] == f"Every data key is wrapped by {new}."
     assert _wrapped_by(books) == {new: 1}
     await _run(books, "retire", old)
@@ -46,6 +48,55 @@ async def test_the_life_of_a_key(books: Books) -> None:
         assert await opened(process, scope, envelope) == b"text"
         await seal(process, new_scope(), b"more")
     assert _wrapped_by(books) == {new: 3}
+
+
+async def test_the_life_of_a_key_with_every_keeper(books: Books, keeper: Keeper) -> None:
+    commands = KeysCommand(books.database, books.table, keeper.restarted())
+
+    async def run(command: str, kek: str = "") -> list[str]:
+        return [line async for line in commands.run(Namespace(keys_command=command, kek=kek))]
+
+    running, scope = books.process(keeper.provider), new_scope()
+    await running.prepare()
+    old = await keeper.provider.active()
+    envelope = await seal(running, scope, b"text")
+    if old.startswith("aws-kms:"):
+        with pytest.raises(KeyProviderError, match="aws kms update-alias"):
+            await run("add")
+        new = await keeper.add()
+    else:
+        (added, _) = await run("add")
+        new = added.removeprefix("Added ").removesuffix(".")
+    await seal(running, new_scope(), b"made before the rotation")
+    assert (await run("rotate"))[-1] == f"Every data key is wrapped by {new}."
+    await seal(running, new_scope(), b"made after it")
+    assert _wrapped_by(books) == {new: 3}
+    with pytest.raises(KeyProviderError, match="is the active key"):
+        await run("retire", new)
+    assert (await run("retire", old))[0].startswith(f"Retired {old}: ")
+    table = (await run("status"))[1:]
+    states = [line.removeprefix(kek).split() for line, kek in zip(table, (old, new), strict=True)]
+    assert states == [["retired", "0"], ["active", "3"]]
+    for process in (running, books.process(keeper.restarted())):
+        await process.prepare()
+        assert await opened(process, scope, envelope) == b"text"
+
+
+async def test_what_is_in_memory_outlives_a_keeper_that_does_not_answer(
+    books: Books, tmp_path: Path
+) -> None:
+    with KEEPERS["vault"](tmp_path) as keeper:
+        keys, known, unknown = books.process(keeper.provider), new_scope(), new_scope()
+        sealed = await seal(keys, known, b"known")
+        cold = await seal(books.process(keeper.provider), unknown, b"unknown")
+        assert keeper.stop is not None
+        keeper.stop()
+        assert await opened(keys, known, sealed) == b"known"
+        assert await opened(keys, known, await seal(keys, known, b"more")) == b"more"
+        with pytest.raises(KeyProviderUnavailableError):
+            await opened(keys, unknown, cold)
+        with pytest.raises(KeyProviderUnavailableError):
+            await seal(keys, new_scope(), b"new")
 
 
 async def test_a_key_that_wraps_something_cannot_be_retired(books: Books) -> None:
