@@ -296,8 +296,7 @@ class DataKeyTable:
             )
             .render_derived()
         )
-        # In the order of the key, and past what is locked: two rotations at once cannot wait for
-        # each other, and neither makes a service wait that reserves uses.
+        # Locked in the order of the key, so that two rotations at once cannot wait for each other.
         unchanged = (
             select(*key, batch.c.new)
             .select_from(
@@ -305,7 +304,7 @@ class DataKeyTable:
             )
             .where(columns.wrapped == batch.c.old)
             .order_by(*key)
-            .with_for_update(of=self.table, skip_locked=True)
+            .with_for_update(of=self.table)
             .cte("unchanged")
         )
         usable = (

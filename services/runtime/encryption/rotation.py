@@ -65,8 +65,8 @@ class Rotation:
         to_do = left = await self.left()
         left_before = left + 1
         done = 0
-        # A service that has not noticed the new active KEK yet adds data keys under the old one,
-        # and rows that are locked are passed over: hence again, for as long as it helps.
+        # A service that has not noticed the new active KEK yet adds data keys under the old one:
+        # hence again, for as long as it helps.
         while 0 < left < left_before:
             after: tuple[UUID, ...] = (_NIL,) * (len(self._table.scope) + 1)
             while rows := await self._next(after):

@@ -8,10 +8,15 @@ import pytest
 
 from services.runtime.encryption.commands import KeysCommand
 from services.runtime.encryption.data_keys import Scope
+from services.runtime.encryption.key_encryption_keys import KeyEncryptionKeys
 from services.runtime.encryption.key_file import KeyFile
-from services.runtime.encryption.key_provider import KeyProviderError, KeyProviderUnavailableError
+from services.runtime.encryption.key_provider import (
+    KeyProviderError,
+    KeyProviderUnavailableError,
+    WrappedKey,
+)
 from services.runtime.encryption.rotation import Rotation
-from tests.integration.encryption.books import Books, new_scope, opened, seal
+from tests.integration.encryption.books import Books, CountedKeyFile, new_scope, opened, seal
 from tests.integration.encryption.keepers import KEEPERS, Keeper
 
 
@@ -173,8 +178,27 @@ async def test_a_reservation_during_a_rotation_is_not_forgotten(books: Books) ->
         _run(books, "rotate"),
         *(seal(books.process(reserved_uses=10), scope, b"more") for _ in range(20)),
     )
-    await _run(books, "rotate")
+    assert _wrapped_by(books) == {await books.provider.active(): 1}
     assert list(books.uses().values()) == [210]
+
+
+async def test_a_data_key_that_changed_since_it_was_read_is_left_alone(books: Books) -> None:
+    await seal(books.process(), new_scope(), b"text")
+    await books.provider.activate(await books.provider.add())
+
+    class Slow(CountedKeyFile):
+        """Between a row that was read and its replacement, a backup of it is restored."""
+
+        async def wrap(self, secret: bytes, associated_data: bytes) -> WrappedKey:
+            books.rows("UPDATE data_keys SET wrapped = 'restored'")
+            return await super().wrap(secret, associated_data)
+
+    provider = Slow(books.provider.path)
+    kek_id = await provider.active()
+    await KeyEncryptionKeys(books.database, books.table).register(kek_id)
+    steps = [step async for step in Rotation(books.database, books.table, provider, kek_id).run()]
+    assert [step.rewrapped for step in steps] == [0]
+    assert books.rows("SELECT wrapped FROM data_keys") == [(b"restored",)]
 
 
 async def test_damaged_data_keys_are_named_and_hold_up_nothing_else(books: Books) -> None:
