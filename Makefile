@@ -34,8 +34,8 @@ format: install ## Format the code and the protos.
 locks: install ## Resolve the dependencies anew into requirements/*.lock.
 	$(BIN)/uv pip compile requirements/installer.in --universal --python-version 3.11 \
 		--upgrade --generate-hashes --no-header --quiet --output-file requirements/installer.lock
-	$(BIN)/uv pip compile pyproject.toml --group contract --group local --group test \
-		--universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --all-extras \
+		--group contract --group local --group test --universal --python-version 3.11 \
 		--upgrade --generate-hashes --no-header --quiet --output-file requirements/everything.lock
 
 clean: ## Remove what was installed and compiled; data and keys in .inglenook/ stay.

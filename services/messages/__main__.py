@@ -1,4 +1,4 @@
-"""The messages service as a program: `python -m services.messages [migrate]`."""
+"""The messages service as a program: `python -m services.messages [migrate | keys …]`."""
 
 import asyncio
 import sys
@@ -22,7 +22,7 @@ from services.messages.writer import Writer
 from services.runtime.cursors import Cursors, read_token_key
 from services.runtime.database import Database
 from services.runtime.encryption.data_keys import DataKeys
-from services.runtime.encryption.key_file import KeyFile
+from services.runtime.encryption.providers import key_provider
 from services.runtime.peers import channel_to
 from services.runtime.program import Program, commands_of
 from services.runtime.server import Implementation, serve
@@ -54,7 +54,7 @@ class MessagesSettings(ServiceSettings):
 
 async def run(settings: MessagesSettings) -> None:
     """Serves messages until told to stop."""
-    provider = KeyFile(settings.key_file)
+    provider = key_provider(settings)
     cursors = Cursors(read_token_key(settings.token_key_file))
     async with (
         Database(
@@ -64,7 +64,7 @@ async def run(settings: MessagesSettings) -> None:
         conversation_feeds(database, settings, cursors) as feeds,
     ):
         keys = DataKeys(database, DATA_KEYS, provider)
-        await keys.verify_provider()
+        await keys.prepare()
         store = MessageStore(database)
         announcer = Announcer(feeds)
         conversations = Conversations(store, keys, SessionsServiceStub(sessions), announcer.changed)
@@ -93,7 +93,7 @@ async def run(settings: MessagesSettings) -> None:
 def main() -> None:
     """Runs the command that the program was started with."""
     parser, _ = commands_of("messages")
-    Program("messages", MessagesSettings, run).main(parser, sys.argv[1:])
+    Program("messages", MessagesSettings, run, DATA_KEYS).main(parser, sys.argv[1:])
 
 
 if __name__ == "__main__":

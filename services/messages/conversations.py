@@ -181,11 +181,11 @@ class Conversations:
         Raises:
             Refusal: SESSION_NOT_FOUND.
         """
-        keyring = await self._keys.get(conversation.scope)
+        keyring = await self._keys.sealing(conversation.scope)
         if keyring is not None:
             return keyring
         await self.begin(conversation)
-        return await self._keys.get_or_make(conversation.scope)
+        return await self._keys.sealing_or_make(conversation.scope)
 
     async def body(self, conversation: Conversation, row: MessageRow) -> bytes:
         """A message's body.

@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 
-from services.runtime.encryption.data_keys import DataKeyTable
+from services.runtime.encryption.data_key_table import DataKeyTable
 
 METADATA = MetaData(schema="messages")
 

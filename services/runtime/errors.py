@@ -17,6 +17,7 @@ from psycopg import OperationalError
 from psycopg_pool import PoolClosed, PoolTimeout
 
 from services.runtime.encryption.envelope import UnreadableError
+from services.runtime.encryption.key_provider import KeyProviderUnavailableError
 
 DOMAIN = "inglenook"
 _PREFIX = "REASON_"
@@ -167,7 +168,7 @@ def refusal_of(error: Exception) -> Refusal:
                 "What is stored cannot be read. Give an operator the request id.",
                 metadata={"table": place.table, "field": place.field, "row": row},
             )
-        case OperationalError() | PoolTimeout() | PoolClosed():
+        case OperationalError() | PoolTimeout() | PoolClosed() | KeyProviderUnavailableError():
             return dependency_unavailable()
         case _:
             return Refusal(

@@ -1,6 +1,7 @@
 """The one way to start a service: `python -m services.<name>`, and its commands."""
 
 import argparse
+import asyncio
 import inspect
 import sys
 from collections.abc import Callable, Coroutine
@@ -9,13 +10,29 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import uvloop
+from psycopg import OperationalError
+from psycopg_pool import PoolTimeout
 
+from services.runtime.database import Database
+from services.runtime.encryption.commands import KeysCommand, add_keys_commands
+from services.runtime.encryption.data_key_table import DataKeyTable
 from services.runtime.encryption.key_provider import KeyProviderError
+from services.runtime.encryption.providers import key_provider
 from services.runtime.logs import write_logs
 from services.runtime.migration import migrate
-from services.runtime.settings import MigrationSettings, ServiceSettings, load
+from services.runtime.settings import (
+    DatabaseSettings,
+    KeySettings,
+    MigrationSettings,
+    ServiceSettings,
+    load,
+)
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
+
+
+class _KeysCommandSettings(DatabaseSettings, KeySettings):
+    """What the `keys` commands need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +44,11 @@ class Program(Generic[Settings]):
     settings: type[Settings]
     run: Callable[[Settings], Coroutine[Any, Any, None]]
     """Serves until told to stop."""
+    data_keys: DataKeyTable
+    """Where its data keys are stored."""
 
     def main(self, commands: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
-        """Serves, or migrates; gives back the arguments of any other command."""
+        """Serves, migrates, or looks after keys; gives back the arguments of any other command."""
         parsed = commands.parse_args(arguments)
         match parsed.command:
             case None:
@@ -38,6 +57,8 @@ class Program(Generic[Settings]):
                 write_logs(self.name)
                 migrations = Path(inspect.getfile(self.run)).parent / "migrations"
                 migrate(load(MigrationSettings), self.name, migrations)
+            case "keys":
+                self._look_after_keys(parsed)
         return parsed
 
     def _serve(self) -> None:
@@ -48,6 +69,27 @@ class Program(Generic[Settings]):
         except KeyProviderError as error:
             sys.exit(f"{self.name} does not start: {error}")
 
+    def _look_after_keys(self, arguments: argparse.Namespace) -> None:
+        settings = load(_KeysCommandSettings)
+
+        async def run() -> None:
+            provider = key_provider(settings)
+            database = Database(settings.database_url, pool_size=1, name=f"{self.name} keys")
+            # Fails at once, where the pool would try for half a minute.
+            await (await database.connect()).close()
+            async with database:
+                command = KeysCommand(database, self.data_keys, provider)
+                async for line in command.run(arguments):
+                    sys.stdout.write(f"{line}\n")
+                    sys.stdout.flush()
+
+        try:
+            asyncio.run(run())
+        except KeyProviderError as error:
+            sys.exit(f"{self.name}: {error}")
+        except (OperationalError, PoolTimeout):
+            sys.exit(f"{self.name}: the database does not answer")
+
 
 def commands_of(name: str) -> tuple[argparse.ArgumentParser, Any]:
     """A parser with what every service understands, and where to add a service's own commands."""
@@ -56,4 +98,5 @@ def commands_of(name: str) -> tuple[argparse.ArgumentParser, Any]:
     )
     commands = parser.add_subparsers(dest="command", metavar="command")
     commands.add_parser("migrate", help="bring the role, the schema and the tables up to date")
+    add_keys_commands(commands.add_parser("keys", help="look after the key-encryption keys"))
     return parser, commands

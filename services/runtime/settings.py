@@ -9,11 +9,25 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "INGLENOOK_"
 DEVELOPMENT_ISSUER = "https://development.inglenook.invalid"
+_NEEDED_BY = {
+    "file": frozenset({"key_file"}),
+    "vault": frozenset({"vault_address", "vault_token_file", "vault_key"}),
+    "aws-kms": frozenset({"aws_kms_key"}),
+    "gcp-kms": frozenset({"gcp_kms_key"}),
+}
 
 
 class Environment(StrEnum):
@@ -116,15 +130,52 @@ class MigrationSettings(DatabaseSettings):
     """The same database, as a role that may create roles and schemas; it comes to own them."""
 
 
-class ServiceSettings(IdentitySettings, DatabaseSettings):
+class KeySettings(BaseSettings):
+    """Who keeps a service's key-encryption keys, and what is needed to reach that keeper."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
+
+    key_provider: Literal["file", "vault", "aws-kms", "gcp-kms"] = "file"
+    """A key file, HashiCorp Vault's transit engine, AWS KMS or Google Cloud KMS."""
+    key_provider_timeout: Annotated[float, Field(gt=0, le=60)] = 5.0
+    """How many seconds a call to the keeper may take."""
+    key_file: Path = Path()
+    """With `file`: the keys, as `services.runtime.encryption.key_file` writes them."""
+    vault_address: str = ""
+    """With `vault`: where it answers: `https://vault.example:8200`."""
+    vault_token_file: Path = Path()
+    """With `vault`: a file with the token, read for each call, so that an agent may renew it."""
+    vault_key: str = ""
+    """With `vault`: the name of the transit key."""
+    vault_mount: str = "transit"
+    """With `vault`: where the transit engine is mounted."""
+    vault_namespace: str = ""
+    """With `vault`: the namespace, where there are namespaces."""
+    vault_ca_file: Path | None = None
+    """With `vault`: the certificates to trust instead of the system's."""
+    aws_kms_key: str = ""
+    """With `aws-kms`: the ARN of the key, or better of an alias that can move to the next key."""
+    gcp_kms_key: str = ""
+    """With `gcp-kms`: the key: `projects/…/locations/…/keyRings/…/cryptoKeys/…`."""
+
+    @field_validator(
+        "key_file", "vault_address", "vault_token_file", "vault_key", "aws_kms_key", "gcp_kms_key"
+    )
+    @classmethod
+    def _is_set_if_needed(cls, value: str | Path, info: ValidationInfo) -> str | Path:
+        needed = _NEEDED_BY.get(info.data.get("key_provider", ""), frozenset())
+        if info.field_name in needed and value in ("", Path()):
+            raise PydanticCustomError("missing", "Field required")
+        return value
+
+
+class ServiceSettings(IdentitySettings, DatabaseSettings, KeySettings):
     """What every service needs to run."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
     listen: Annotated[str, Field(pattern=r"^.+:\d+$")]
     """The address the service answers on: `127.0.0.1:50051`."""
-    key_file: Path
-    """The service's key-encryption keys, as `services.runtime.encryption` writes them."""
     streams_per_person: Annotated[int, Field(ge=1)] = 100
     """How many watches one person may have open at a process."""
     drain_seconds: Annotated[float, Field(ge=0, le=600)] = 10.0

@@ -1,4 +1,4 @@
-"""The sessions service as a program: `python -m services.sessions [migrate]`."""
+"""The sessions service as a program: `python -m services.sessions [migrate | keys …]`."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ from inglenook.sessions.v1 import sessions_pb2
 from services.runtime.cursors import Cursors, read_token_key
 from services.runtime.database import Database
 from services.runtime.encryption.data_keys import DataKeys
-from services.runtime.encryption.key_file import KeyFile
+from services.runtime.encryption.providers import key_provider
 from services.runtime.program import Program, commands_of
 from services.runtime.server import Implementation, serve
 from services.runtime.settings import ServiceSettings
@@ -28,7 +28,7 @@ class SessionsSettings(ServiceSettings):
 
 async def run(settings: SessionsSettings) -> None:
     """Serves sessions until told to stop."""
-    provider = KeyFile(settings.key_file)
+    provider = key_provider(settings)
     cursors = Cursors(read_token_key(settings.token_key_file))
     async with (
         Database(
@@ -37,7 +37,7 @@ async def run(settings: SessionsSettings) -> None:
         session_feeds(database, settings, cursors) as feeds,
     ):
         keys = DataKeys(database, DATA_KEYS, provider)
-        await keys.verify_provider()
+        await keys.prepare()
         sessions = Sessions(SessionStore(database), keys, cursors, feeds)
         await serve(settings, Implementation(_SERVICE, sessions, feeds.feeds.stop))
 
@@ -45,7 +45,7 @@ async def run(settings: SessionsSettings) -> None:
 def main() -> None:
     """Runs the command that the program was started with."""
     parser, _ = commands_of("sessions")
-    Program("sessions", SessionsSettings, run).main(parser, sys.argv[1:])
+    Program("sessions", SessionsSettings, run, DATA_KEYS).main(parser, sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -172,7 +172,7 @@ class Sessions:
         )
 
     async def _seal(self, session_id: UUID, title: str) -> bytes:
-        keyring = await self._keys.get_or_make((person(),))
+        keyring = await self._keys.sealing_or_make((person(),))
         return keyring.seal(title.encode(), _place(person(), session_id))
 
 

@@ -36,7 +36,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from services.runtime.database import Database, statement
-from services.runtime.encryption.data_keys import DataKeyTable
+from services.runtime.encryption.data_key_table import DataKeyTable
 
 METADATA = MetaData(schema="sessions")
 

@@ -1,4 +1,4 @@
-"""The users service as a program: `python -m services.users [migrate | token --as NAME]`."""
+"""The users service as a program: `python -m services.users [migrate | keys … | token …]`."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ from services.runtime.cursors import Cursors, read_token_key
 from services.runtime.database import Database
 from services.runtime.development_issuer import development_token
 from services.runtime.encryption.data_keys import DataKeys
-from services.runtime.encryption.key_file import KeyFile
+from services.runtime.encryption.providers import key_provider
 from services.runtime.peers import channel_to
 from services.runtime.program import Program, commands_of
 from services.runtime.server import Implementation, serve
@@ -36,7 +36,7 @@ class UsersSettings(ServiceSettings):
 
 async def run(settings: UsersSettings) -> None:
     """Serves users until told to stop."""
-    provider = KeyFile(settings.key_file)
+    provider = key_provider(settings)
     cursors = Cursors(read_token_key(settings.token_key_file))
     async with (
         Database(settings.database_url, pool_size=settings.database_pool, name="users") as database,
@@ -44,7 +44,7 @@ async def run(settings: UsersSettings) -> None:
         user_feeds(database, settings, cursors) as feeds,
     ):
         keys = DataKeys(database, DATA_KEYS, provider)
-        await keys.verify_provider()
+        await keys.prepare()
         users = Users(UserStore(database), keys, SessionsServiceStub(sessions), feeds)
         await serve(settings, Implementation(_SERVICE, users, feeds.feeds.stop))
 
@@ -66,7 +66,7 @@ def main() -> None:
     token = commands.add_parser("token", help="print a development token")
     token.add_argument("--as", dest="person", required=True, help="whom it signs in: a name")
     token.add_argument("--hours", type=float, default=24.0, help="how long it is good (24)")
-    arguments = Program("users", UsersSettings, run).main(parser, sys.argv[1:])
+    arguments = Program("users", UsersSettings, run, DATA_KEYS).main(parser, sys.argv[1:])
     if arguments.command == "token":
         _print_token(arguments.person, arguments.hours)
 

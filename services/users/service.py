@@ -137,7 +137,7 @@ class Users:
         )
 
     async def _seal(self, user_id: UUID, field: str, text: str) -> bytes:
-        keyring = await self._keys.get_or_make((user_id,))
+        keyring = await self._keys.sealing_or_make((user_id,))
         return keyring.seal(text.encode(), _place(user_id, field))
 
     async def _open(self, user_id: UUID, field: str, envelope: bytes) -> str:

@@ -3,14 +3,19 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from uuid import uuid4
 
 import psycopg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import Connection, MetaData, create_engine
 from sqlalchemy.pool import NullPool
 
+from contract.compile import ROOT
 from local.stack import Stack
 from services.messages.tables import METADATA as MESSAGES
 from services.sessions.store import METADATA as SESSIONS
@@ -36,8 +41,8 @@ def test_the_command_migrates_and_can_be_repeated(stack: Stack, service: str) ->
         **stack.service(service).environment,
         "INGLENOOK_ADMIN_DATABASE_URL": stack.admin_url,
     }
-    command = [sys.executable, "-m", f"services.{service}", "migrate"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    migrate = [sys.executable, "-m", f"services.{service}", "migrate"]
+    done = subprocess.run(migrate, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -55,3 +60,52 @@ def test_the_migrations_make_what_the_code_describes(
         },
     )
     assert compare_metadata(context, described) == []
+
+
+@pytest.fixture
+def empty_database(stack: Stack) -> Iterator[str]:
+    """The URL of a database of its own."""
+    name = f"migrations_{uuid4().hex}"
+    with psycopg.connect(stack.admin_url, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}".encode())
+        yield make_conninfo(stack.admin_url, dbname=name)
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.mark.parametrize(("service", "described"), TABLES.items())
+def test_data_keys_from_before_uses_were_counted_are_used_up_and_their_keks_on_the_books(
+    empty_database: str, service: str, described: MetaData
+) -> None:
+    def upgrade(revision: str) -> None:
+        engine = create_engine(
+            "postgresql+psycopg://",
+            creator=lambda: psycopg.connect(empty_database),
+            poolclass=NullPool,
+        )
+        config = Config()
+        config.set_main_option("script_location", str(ROOT / "services" / service / "migrations"))
+        with engine.connect() as opened:
+            config.attributes["connection"] = opened
+            command.upgrade(config, revision)
+
+    with psycopg.connect(empty_database, autocommit=True) as database:
+        database.execute(f"CREATE SCHEMA {service}".encode())
+        upgrade("0001")
+        scope = [column.name for column in described.tables[f"{service}.data_keys"].primary_key]
+        values = ", ".join("gen_random_uuid()" for _ in scope)
+        stored = [("kek-a", "2026-01-02"), ("kek-b", "2026-02-01"), ("kek-a", "2026-01-01")]
+        for kek_id, day in stored:
+            database.execute(
+                f"INSERT INTO {service}.data_keys"  # noqa: S608
+                f" ({', '.join(scope)}, kek_id, wrapped, create_time)"
+                f" VALUES ({values}, %s, 'wrapped', %s)".encode(),
+                (kek_id, day),
+            )
+        upgrade("head")
+        books = database.execute(
+            f"SELECT kek_id, create_time::date::text, retire_time"  # noqa: S608
+            f" FROM {service}.key_encryption_keys ORDER BY kek_id".encode()
+        ).fetchall()
+        assert books == [("kek-a", "2026-01-01", None), ("kek-b", "2026-02-01", None)]
+        uses = database.execute(f"SELECT uses FROM {service}.data_keys".encode()).fetchall()  # noqa: S608
+        assert uses == [(1 << 32,)] * 3

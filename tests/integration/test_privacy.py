@@ -1,10 +1,7 @@
 """Nothing that a person wrote, and no name of theirs, is in the database or in a log."""
 
 import re
-import subprocess
-import sys
 from itertools import islice
-from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
 
@@ -24,8 +21,7 @@ from psycopg import sql
 from contract.compile import DESCRIPTORS
 from contract.methods import Method, load_methods
 from local.home import SERVICES
-from local.stack import Stack, free_ports
-from services.runtime.encryption.key_file import make_key_file
+from local.stack import Stack
 from tests.integration.calls import MakePerson, Person, Refused, wait_for_log
 
 
@@ -188,27 +184,3 @@ def test_an_envelope_that_was_moved_to_another_row_does_not_open(
     assert alice.call("GET", f"{path}/{first}")["message"]["content"] == "one"
     unreadable = Refused("DATA_LOSS", "DATA_UNREADABLE")
     assert alice.refused("GET", f"{path}/{second}") == unreadable
-
-
-@pytest.mark.parametrize("service", SERVICES)
-def test_a_service_without_its_keys_does_not_start(
-    stack: Stack, person: MakePerson, tmp_path: Path, service: str
-) -> None:
-    alice = person("alice")
-    alice.call("GET", "/v1/me")
-    alice.say(alice.new_session(), "so that there are data keys")
-    other = tmp_path / "keys.json"
-    make_key_file(other)
-    for key_file, complaint in ((tmp_path / "gone", "cannot read"), (other, "does not hold")):
-        environment = {
-            **stack.service(service).environment,
-            "INGLENOOK_KEY_FILE": str(key_file),
-            "INGLENOOK_LISTEN": f"127.0.0.1:{free_ports().users}",
-        }
-        command = [sys.executable, "-m", f"services.{service}"]
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False, timeout=60
-        )
-        assert done.returncode == 1
-        assert f"{service} does not start: " in done.stderr
-        assert complaint in done.stderr

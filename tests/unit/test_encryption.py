@@ -1,7 +1,10 @@
 """Envelopes open in their own place only, and key files say what is wrong with them."""
 
+import asyncio
+import base64
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -46,18 +49,104 @@ def test_a_moved_envelope_does_not_open(elsewhere: Place) -> None:
         key.open(key.seal(b"words", PLACE), elsewhere)
 
 
-def test_an_altered_or_truncated_envelope_does_not_open() -> None:
+def _ids() -> st.SearchStrategy[tuple[UUID, ...]]:
+    # From a few, so that places are often nearly the same.
+    return st.lists(st.sampled_from([UUID(int=number) for number in range(4)]), max_size=3).map(
+        tuple
+    )
+
+
+def _places() -> st.SearchStrategy[Place]:
+    names = st.text(alphabet="ab", max_size=3)
+    return st.builds(Place, table=names, field=names, owner=st.uuids(), row=_ids())
+
+
+@given(st.lists(_places(), min_size=2, max_size=6), st.binary(max_size=40))
+def test_of_all_places_an_envelope_opens_in_its_own_only(
+    places: list[Place], plaintext: bytes
+) -> None:
     key = _key()
-    envelope = key.seal(b"words", PLACE)
-    altered = [
-        envelope[:at] + bytes([envelope[at] ^ 1]) + envelope[at + 1 :]
-        # The key id's bytes choose the key; the associated data holds the key's own.
-        for at in (0, *range(17, len(envelope)))
-    ]
-    for damaged in (*altered, *(envelope[:length] for length in range(len(envelope)))):
-        with pytest.raises(UnreadableError) as error:
-            key.open(damaged, PLACE)
-        assert "words" not in str(error.value)
+    owner = places[0].owner
+    # The same person's, so that nothing but the place differs.
+    home, *others = [replace(place, owner=owner) for place in places]
+    envelope = key.seal(plaintext, home)
+    for place in others:
+        if place == home:
+            assert key.open(envelope, place) == plaintext
+        else:
+            with pytest.raises(UnreadableError):
+                key.open(envelope, place)
+
+
+@given(st.binary(max_size=60))
+def test_an_envelope_that_was_cut_anywhere_does_not_open(plaintext: bytes) -> None:
+    key = _key()
+    envelope = key.seal(plaintext, PLACE)
+    for length in range(len(envelope)):
+        for cut in (envelope[:length], envelope[len(envelope) - length :]):
+            _refuses(key, cut, plaintext)
+
+
+@given(st.binary(max_size=30))
+def test_an_envelope_with_any_bit_flipped_does_not_open(plaintext: bytes) -> None:
+    key = _key()
+    envelope = key.seal(plaintext, PLACE)
+    for at in range(len(envelope)):
+        for bit in range(8):
+            flipped = bytes([envelope[at] ^ 1 << bit])
+            _refuses(key, envelope[:at] + flipped + envelope[at + 1 :], plaintext)
+
+
+@given(st.binary(max_size=30), st.binary(min_size=1, max_size=30))
+def test_an_envelope_with_more_behind_or_before_does_not_open(
+    plaintext: bytes, more: bytes
+) -> None:
+    key = _key()
+    envelope = key.seal(plaintext, PLACE)
+    for longer in (envelope + more, more + envelope):
+        _refuses(key, longer, plaintext)
+
+
+@given(st.binary(max_size=200))
+def test_what_is_no_envelope_is_never_taken_for_plaintext(stored: bytes) -> None:
+    _refuses(_key(), stored, stored)
+
+
+def _refuses(key: DataKey, envelope: bytes, plaintext: bytes) -> None:
+    """Never opens it; says where it is stored, and not what was in it."""
+    with pytest.raises(UnreadableError) as refused:
+        key.open(envelope, PLACE)
+    text = str(refused.value)
+    assert text == f"messages.body of row {PLACE.row[0]}/{PLACE.row[1]}"
+    assert refused.value.args == (text,)
+    assert plaintext not in vars(refused.value).values()
+    assert refused.value.__cause__ is None
+
+
+@given(st.binary(min_size=1, max_size=30))
+def test_two_envelopes_share_no_nonce(plaintext: bytes) -> None:
+    key = _key()
+    first, second = key.seal(plaintext, PLACE), key.seal(plaintext, PLACE)
+    assert first[17:29] != second[17:29]
+    assert first[29:] != second[29:]
+    # The ciphertext of one with the nonce of the other is neither.
+    _refuses(key, first[:29] + second[29:], plaintext)
+
+
+def test_a_key_of_another_length_is_no_data_key() -> None:
+    for length in (0, 16, 24, 31, 33):
+        with pytest.raises(ValueError, match="32 bytes"):
+            DataKey(uuid4(), os.urandom(length))
+
+
+def test_a_secret_is_not_in_the_text_of_what_holds_it(tmp_path: Path) -> None:
+    secret = os.urandom(32)
+    assert repr(secret)[2:-1] not in repr(DataKey(uuid4(), secret))
+    path = tmp_path / "keys.json"
+    make_key_file(path)
+    (encoded,) = json.loads(path.read_text())["keys"].values()
+    keys = KeyFile(path)
+    assert repr(base64.b64decode(encoded))[2:-1] not in repr(vars(keys))
 
 
 def test_another_key_does_not_open_it() -> None:
@@ -123,6 +212,10 @@ def test_a_key_file_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None
     [
         ("", "is not a key file"),
         ("[]", "is not a key file"),
+        ('{"active": "a"}', "is not a key file"),
+        ('{"active": [], "keys": {}}', "is not a key file"),
+        ('{"active": "a", "keys": {"a": "not base64"}}', "is not a key file"),
+        ('{"active": "a", "keys": {"a": 1}}', "is not a key file"),
         ('{"active": "a", "keys": {}}', "names no active key"),
         ('{"active": "a", "keys": {"a": "c2hvcnQ="}}', "not 32 bytes"),
     ],
@@ -143,3 +236,83 @@ def test_a_missing_or_open_key_file_is_refused(tmp_path: Path) -> None:
     path.chmod(0o644)
     with pytest.raises(KeyProviderError, match="open to other users"):
         KeyFile(path)
+
+
+async def test_a_key_that_was_added_waits_until_it_is_made_active(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    make_key_file(path)
+    keys = KeyFile(path)
+    first = await keys.active()
+    added = await keys.add()
+    assert [await keys.active(), await keys.newest()] == [first, added]
+    assert (await keys.wrap(b"s" * 32, b"scope")).kek_id == first
+    await keys.activate(added)
+    assert (await keys.wrap(b"s" * 32, b"scope")).kek_id == added
+
+
+async def test_a_changed_file_is_noticed_without_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    make_key_file(path)
+    running, operator = KeyFile(path), KeyFile(path)
+    old = await running.wrap(b"s" * 32, b"scope")
+    await operator.activate(await operator.add())
+    elsewhere = await operator.wrap(b"t" * 32, b"scope")
+    # Unwrapping a key that was not in the file; then wrapping with it.
+    assert await running.unwrap(elsewhere, b"scope") == b"t" * 32
+    assert (await running.wrap(b"s" * 32, b"scope")).kek_id == elsewhere.kek_id
+    await operator.remove(old.kek_id)
+    await running.wrap(b"s" * 32, b"scope")
+    with pytest.raises(KeyProviderError, match=f"does not hold the key {old.kek_id}"):
+        await running.unwrap(old, b"scope")
+
+
+async def test_the_active_key_cannot_be_taken_out_and_an_absent_one_not_made_active(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "keys.json"
+    make_key_file(path)
+    before = path.read_text()
+    keys = KeyFile(path)
+    with pytest.raises(KeyProviderError, match="is the active key"):
+        await keys.remove(await keys.active())
+    with pytest.raises(KeyProviderError, match="does not hold the key gone"):
+        await keys.activate("gone")
+    assert path.read_text() == before
+
+
+async def test_edits_at_once_lose_no_key(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    make_key_file(path)
+
+    def add() -> str:
+        return asyncio.run(KeyFile(path).add())
+
+    with ThreadPoolExecutor(8) as threads:
+        added = list(threads.map(lambda _: add(), range(40)))
+    assert set(added) < set(json.loads(path.read_text())["keys"])
+
+
+async def test_an_edit_keeps_the_files_mode_link_and_other_keys(tmp_path: Path) -> None:
+    path, link = tmp_path / "deep" / "keys.json", tmp_path / "link.json"
+    make_key_file(path)
+    link.symlink_to(path)
+    before = json.loads(path.read_text())
+    # What a crash left of an earlier edit, open to others.
+    draft = path.with_suffix(".draft")
+    draft.touch(mode=0o644)
+    added = await KeyFile(link).add()
+    written = json.loads(path.read_text())
+    assert link.is_symlink()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(written["keys"]) == [before["active"], added]
+    assert not draft.exists()
+
+
+async def test_a_file_that_cannot_be_replaced_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    make_key_file(path)
+    before = path.read_text()
+    path.with_suffix(".draft").mkdir()
+    with pytest.raises(KeyProviderError, match="cannot write the key file"):
+        await KeyFile(path).add()
+    assert path.read_text() == before

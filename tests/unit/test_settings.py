@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from services.runtime.settings import IdentitySettings, ServiceSettings, load
+from services.runtime.settings import IdentitySettings, KeySettings, ServiceSettings, load
 
 GOOD = {"issuer": "https://id.example", "jwks_url": "https://id.example/jwks", "audiences": ["x"]}
 
@@ -70,3 +70,31 @@ def test_each_missing_variable_has_its_line(monkeypatch: pytest.MonkeyPatch) -> 
     assert "INGLENOOK_LISTEN is not set" in lines
     assert "INGLENOOK_KEY_FILE is not set" in lines
     assert any(line.startswith("INGLENOOK_DATABASE_URL: ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("provider", "missing"),
+    [
+        ("file", ["KEY_FILE"]),
+        ("vault", ["VAULT_ADDRESS", "VAULT_TOKEN_FILE", "VAULT_KEY"]),
+        ("aws-kms", ["AWS_KMS_KEY"]),
+        ("gcp-kms", ["GCP_KMS_KEY"]),
+    ],
+)
+def test_each_key_provider_needs_its_own_settings_and_no_other(
+    monkeypatch: pytest.MonkeyPatch, provider: str, missing: list[str]
+) -> None:
+    monkeypatch.setenv("INGLENOOK_KEY_PROVIDER", provider)
+    with pytest.raises(SystemExit) as refused:
+        load(KeySettings)
+    assert str(refused.value).splitlines() == [f"INGLENOOK_{name} is not set" for name in missing]
+    for name in missing:
+        monkeypatch.setenv(f"INGLENOOK_{name}", "given")
+    assert load(KeySettings).key_provider == provider
+
+
+def test_an_unknown_key_provider_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INGLENOOK_KEY_PROVIDER", "plaintext")
+    with pytest.raises(SystemExit) as refused:
+        load(KeySettings)
+    assert str(refused.value).startswith("INGLENOOK_KEY_PROVIDER: Input should be 'file', 'vault'")

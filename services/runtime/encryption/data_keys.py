@@ -2,30 +2,25 @@
 
 A scope is what a data key is for: a person (`user_id`) or a conversation (`session_id, user_id`).
 It can have several data keys: the newest seals, all of them open.
+
+A key may seal a limited number of times with random nonces, 2^32 by NIST SP 800-38D, section 8.3.
+So a process reserves uses in the data key's row, a block at a time, before it makes them. What a
+crash or a restart leaves of a block counts as used: the count can be too high, never too low. When
+a data key has no block left, the scope gets a new one.
 """
 
+import logging
 import os
 from collections import OrderedDict
-from dataclasses import dataclass
 from uuid import UUID, uuid4
 
-from sqlalchemy import (
-    Column,
-    DateTime,
-    LargeBinary,
-    MetaData,
-    Table,
-    Text,
-    Uuid,
-    bindparam,
-    func,
-    insert,
-    literal,
-    select,
+from services.runtime.database import Database
+from services.runtime.encryption.data_key_table import (
+    MAXIMUM_USES,
+    DataKeyTable,
+    ScopedRow,
+    WrappedRow,
 )
-from sqlalchemy.dialects.postgresql import array, distinct_on
-
-from services.runtime.database import Database, Statement, statement
 from services.runtime.encryption.envelope import (
     KEY_BYTES,
     DataKey,
@@ -34,195 +29,289 @@ from services.runtime.encryption.envelope import (
     key_id_of,
     length_prefixed,
 )
-from services.runtime.encryption.key_provider import KeyProvider, WrappedKey
+from services.runtime.encryption.key_encryption_keys import KeyEncryptionKeys
+from services.runtime.encryption.key_provider import (
+    KeyProvider,
+    KeyProviderError,
+    KeyProviderUnavailableError,
+    WrappedKey,
+    WrappedKeyError,
+)
+from services.runtime.encryption.single_flight import SingleFlight
+
+_log = logging.getLogger(__name__)
 
 Scope = tuple[UUID, ...]
-"""The ids of a scope, in the order of the table's scope columns."""
+"""The ids of a scope, in the order of the table's scope columns; the last is its owner's."""
 
+_RESERVED_USES = 1 << 16
 _CACHED_SCOPES = 50_000
 
 
-@dataclass(frozen=True, slots=True)
-class _WrappedRow:
-    key_id: UUID
-    kek_id: str
-    wrapped: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class _SampleRow:
-    scope: list[UUID]
-    key_id: UUID
-    kek_id: str
-    wrapped: bytes
-
-
-class DataKeyTable:
-    """The table of a service's data keys, and the statements that use it."""
-
-    def __init__(self, metadata: MetaData, scope: tuple[str, ...]) -> None:
-        """Adds the table `data_keys` to a service's metadata, keyed by the scope's columns."""
-        self.scope = scope
-        self.table = Table(
-            "data_keys",
-            metadata,
-            *(Column(name, Uuid, primary_key=True) for name in scope),
-            Column("key_id", Uuid, primary_key=True),
-            Column("kek_id", Text, nullable=False, index=True),
-            Column("wrapped", LargeBinary, nullable=False),
-            Column("create_time", DateTime(timezone=True), nullable=False),
-        )
-        columns = self.table.c
-        mine = [columns[name] == bindparam(name, type_=Uuid) for name in scope]
-        existing = select(literal(1)).select_from(self.table).where(*mine).exists()
-        self.of_scope: Statement[_WrappedRow] = statement(
-            select(columns.key_id, columns.kek_id, columns.wrapped)
-            .where(*mine)
-            .order_by(columns.create_time, columns.key_id),
-            _WrappedRow,
-        )
-        self.add_first: Statement[_WrappedRow] = statement(
-            insert(self.table).from_select(
-                [*scope, "key_id", "kek_id", "wrapped", "create_time"],
-                select(
-                    *(bindparam(name, type_=Uuid) for name in scope),
-                    bindparam("key_id", type_=Uuid),
-                    bindparam("kek_id", type_=Text),
-                    bindparam("wrapped", type_=LargeBinary),
-                    func.now(),
-                ).where(~existing),
-            ),
-            _WrappedRow,
-        )
-        self.sample_of_each_kek: Statement[_SampleRow] = statement(
-            select(
-                array([columns[name] for name in scope]).label("scope"),
-                columns.key_id,
-                columns.kek_id,
-                columns.wrapped,
-            )
-            .ext(distinct_on(columns.kek_id))
-            .order_by(columns.kek_id),
-            _SampleRow,
-        )
-
-
 class Keyring:
-    """The data keys of one scope."""
+    """The data keys of one scope that were unwrapped, and the uses that one of them has left."""
 
-    def __init__(self, keys: list[DataKey]) -> None:
-        """Takes at least one key, the newest last."""
-        self._newest = keys[-1]
-        self._by_id = {key.key_id: key for key in keys}
+    def __init__(self) -> None:
+        self._by_id: dict[UUID, DataKey] = {}
+        self._sealing: DataKey | None = None
+        self._uses_left = 0
+
+    @property
+    def uses_left(self) -> int:
+        """How many times `seal` may be called before uses have to be reserved again."""
+        return self._uses_left
 
     def seal(self, plaintext: bytes, place: Place) -> bytes:
-        """The envelope of a plaintext, under the newest key."""
-        return self._newest.seal(plaintext, place)
-
-    def open(self, envelope: bytes, place: Place) -> bytes:
-        """The plaintext of an envelope.
+        """The envelope of a plaintext; spends one use.
 
         Raises:
-            UnreadableError: none of the scope's keys opens it here.
+            RuntimeError: none is left.
         """
-        key_id = key_id_of(envelope)
-        key = None if key_id is None else self._by_id.get(key_id)
-        if key is None:
-            raise UnreadableError(place)
-        return key.open(envelope, place)
+        if self._sealing is None or self._uses_left < 1:
+            raise RuntimeError("a data key was to seal more often than was reserved")
+        self._uses_left -= 1
+        return self._sealing.seal(plaintext, place)
 
-    def holds_key_of(self, envelope: bytes) -> bool:
-        """Whether the key that an envelope names is among these."""
-        return key_id_of(envelope) in self._by_id
+    def key(self, key_id: UUID) -> DataKey | None:
+        """The data key of this id, if it is here."""
+        return self._by_id.get(key_id)
+
+    def hold(self, key: DataKey) -> None:
+        """Adds a data key, which opens from now on."""
+        self._by_id[key.key_id] = key
+
+    def grant(self, key: DataKey, uses: int) -> None:
+        """Seals with this data key from now on, so many times more."""
+        if self._sealing is None or self._sealing.key_id != key.key_id:
+            # What was left of another data key is not made up for: it counts as used.
+            self._sealing, self._uses_left = key, 0
+        self._uses_left += uses
 
 
 class DataKeys:
     """The keyrings of a service's scopes, from the table or from memory."""
 
-    def __init__(self, database: Database, table: DataKeyTable, provider: KeyProvider) -> None:
+    def __init__(
+        self,
+        database: Database,
+        table: DataKeyTable,
+        provider: KeyProvider,
+        *,
+        uses_of_a_key: int = MAXIMUM_USES,
+        reserved_uses: int = _RESERVED_USES,
+        cached_scopes: int = _CACHED_SCOPES,
+    ) -> None:
+        """Takes where data keys are stored, and what wraps them.
+
+        `uses_of_a_key` is how often a data key may seal, `reserved_uses` how many of these a
+        process reserves at a time, `cached_scopes` of how many scopes keys stay in memory.
+        """
         self._database = database
         self._table = table
         self._provider = provider
+        self._key_encryption_keys = KeyEncryptionKeys(database, table)
+        self._uses_of_a_key = uses_of_a_key
+        self._reserved_uses = min(reserved_uses, uses_of_a_key)
+        self._cached_scopes = cached_scopes
         self._cache: OrderedDict[Scope, Keyring] = OrderedDict()
+        self._unwrapping: SingleFlight[tuple[Scope, UUID], DataKey | None] = SingleFlight()
+        self._reserving: SingleFlight[tuple[Scope, bool], bool] = SingleFlight()
 
-    async def verify_provider(self) -> None:
-        """Unwraps one data key of each KEK in use, so that a wrong key shows before it is needed.
+    async def prepare(self) -> None:
+        """Makes sure that the provider's keys are the right ones, and enters the active KEK.
+
+        For a service's start, so that a missing or wrong key shows before it is needed.
 
         Raises:
-            KeyProviderError: a KEK that data keys are wrapped with is missing or another.
+            KeyProviderError: a KEK that data keys are wrapped with is missing or another, or the
+                active one was retired.
         """
-        for row in await self._database.all(self._table.sample_of_each_kek, {}):
-            wrapped = WrappedKey(row.kek_id, row.wrapped)
-            await self._provider.unwrap(wrapped, _bound_to(tuple(row.scope), row.key_id))
-
-    async def get(self, scope: Scope) -> Keyring | None:
-        """The scope's keyring, or None when it has no data key."""
-        cached = self._cache.get(scope)
-        if cached is not None:
-            self._cache.move_to_end(scope)
-            return cached
-        return await self._load(scope)
-
-    async def get_or_make(self, scope: Scope) -> Keyring:
-        """The scope's keyring; its first data key is made, and stored wrapped, if it has none."""
-        keyring = await self.get(scope)
-        if keyring is not None:
-            return keyring
-        key_id, secret = uuid4(), os.urandom(KEY_BYTES)
-        wrapped = await self._provider.wrap(secret, _bound_to(scope, key_id))
-        await self._database.all(
-            self._table.add_first,
-            {
-                **self._parameters(scope),
-                "key_id": key_id,
-                "kek_id": wrapped.kek_id,
-                "wrapped": wrapped.ciphertext,
-            },
-        )
-        # Read back rather than kept: another process may have been first, and only what is stored
-        # may seal anything.
-        made = await self._load(scope)
-        if made is None:
-            raise RuntimeError("a data key that was just stored is not there")
-        return made
+        active = await self._provider.active()
+        await self._key_encryption_keys.refuse_retired(active)
+        samples: dict[str, list[ScopedRow]] = {}
+        for row in await self._database.all(self._table.samples_of_keks, {}):
+            samples.setdefault(row.kek_id, []).append(row)
+        for rows in samples.values():
+            await self._verify(rows)
+        # Last: a key that is not ours must not get on the books.
+        await self._key_encryption_keys.register(active)
 
     async def open(self, scope: Scope, envelope: bytes, place: Place) -> bytes:
         """The plaintext of an envelope of this scope.
 
         Raises:
-            UnreadableError: it does not open here with any of the scope's keys.
+            UnreadableError: it does not open here with any of the scope's data keys, or the wrapped
+                data key itself was altered.
+            KeyProviderError: the data key's KEK is missing, or its keeper does not answer.
         """
-        keyring = await self.get(scope)
-        if keyring is not None and not keyring.holds_key_of(envelope):
-            # Another process may have added a key since this keyring was read.
-            keyring = await self._load(scope)
-        if keyring is None:
+        key_id = key_id_of(envelope)
+        if key_id is None:
             raise UnreadableError(place)
-        return keyring.open(envelope, place)
+        keyring = self._cached(scope)
+        key = None if keyring is None else keyring.key(key_id)
+        if key is None:
+            key = await self._unwrapped(scope, key_id)
+        if key is None:
+            raise UnreadableError(place)
+        return key.open(envelope, place)
 
-    async def _load(self, scope: Scope) -> Keyring | None:
-        rows = await self._database.all(self._table.of_scope, self._parameters(scope))
-        if not rows:
-            return None
-        keys = [
-            DataKey(
-                row.key_id,
-                await self._provider.unwrap(
-                    WrappedKey(row.kek_id, row.wrapped), _bound_to(scope, row.key_id)
-                ),
+    async def sealing(self, scope: Scope, *, uses: int = 1) -> Keyring | None:
+        """The scope's keyring, to seal up to `uses` times at once; None when it has no data key.
+
+        "At once" is before the next `await`: after it, another task may have spent them.
+
+        Raises:
+            UnreadableError: the wrapped data key was altered.
+            KeyProviderError: the KEK is missing or retired, or its keeper does not answer.
+        """
+        return await self._with_uses(scope, uses, make=False)
+
+    async def sealing_or_make(self, scope: Scope, *, uses: int = 1) -> Keyring:
+        """As `sealing`, but the scope's first data key is made if it has none."""
+        keyring = await self._with_uses(scope, uses, make=True)
+        if keyring is None:
+            raise RuntimeError("a data key that was just stored is not there")
+        return keyring
+
+    async def _with_uses(self, scope: Scope, uses: int, *, make: bool) -> Keyring | None:
+        if uses > self._uses_of_a_key:
+            raise ValueError(f"a data key seals {self._uses_of_a_key} times, not {uses}")
+        block = max(uses, self._reserved_uses)
+        while True:
+            keyring = self._cached(scope)
+            if keyring is not None and keyring.uses_left >= uses:
+                return keyring
+            reserved = await self._reserving.run(
+                (scope, make), lambda: self._reserve(scope, block, make=make)
             )
-            for row in rows
-        ]
-        keyring = self._cache[scope] = Keyring(keys)
+            if not reserved:
+                return None
+
+    async def _reserve(self, scope: Scope, block: int, *, make: bool) -> bool:
+        """Reserves a block of uses for this process; False when there is no data key to use."""
+        named = self._named(scope)
+        row = await self._database.one(
+            self._table.reserve, {**named, "block": block, "limit": self._uses_of_a_key}
+        )
+        reserved = None if row is None else row.data_key
+        if reserved is not None:
+            key = await self._unwrapped(scope, reserved.key_id, reserved)
+        elif row is not None or make:
+            key = await self._add(scope, block)
+        else:
+            key = None
+        if key is None:
+            return False
+        self._hold(scope, key).grant(key, block)
+        return True
+
+    async def _add(self, scope: Scope, block: int) -> DataKey:
+        """Stores a new data key, with its first block of uses."""
+        key = DataKey(uuid4(), os.urandom(KEY_BYTES))
+        while True:
+            try:
+                wrapped = await self._provider.wrap(key.secret, bound_to(scope, key.key_id))
+            except KeyProviderError as error:
+                _log_refusal(error)
+                raise
+            stored = await self._database.one(
+                self._table.add,
+                {
+                    **self._named(scope),
+                    "key_id": key.key_id,
+                    "kek_id": wrapped.kek_id,
+                    "wrapped": wrapped.ciphertext,
+                    "block": block,
+                },
+            )
+            if stored is not None:
+                return key
+            # Its KEK became the active one a moment ago; or it was retired, which this refuses.
+            await self._key_encryption_keys.register(wrapped.kek_id)
+
+    async def _unwrapped(
+        self, scope: Scope, key_id: UUID, row: WrappedRow | None = None
+    ) -> DataKey | None:
+        """A data key from memory or from the table, where `row` is what was just read of it."""
+        keyring = self._cached(scope)
+        held = None if keyring is None else keyring.key(key_id)
+        if held is not None:
+            return held
+        return await self._unwrapping.run(
+            (scope, key_id), lambda: self._read_and_unwrap(scope, key_id, row)
+        )
+
+    async def _read_and_unwrap(
+        self, scope: Scope, key_id: UUID, row: WrappedRow | None
+    ) -> DataKey | None:
+        named = {**self._named(scope), "key_id": key_id}
+        if row is None:
+            row = await self._database.one(self._table.get, named)
+        while row is not None:
+            try:
+                key = DataKey(key_id, await self._secret(scope, row))
+            except KeyProviderUnavailableError:
+                raise
+            except KeyProviderError:
+                # It may have been re-wrapped since it was read, and the KEK that it had be gone.
+                again = await self._database.one(self._table.get, named)
+                if again is not None and again.kek_id == row.kek_id:
+                    raise
+                row = again
+            else:
+                self._hold(scope, key)
+                return key
+        return None
+
+    async def _secret(self, scope: Scope, row: WrappedRow) -> bytes:
+        try:
+            return await self._provider.unwrap(
+                WrappedKey(row.kek_id, row.wrapped), bound_to(scope, row.key_id)
+            )
+        except WrappedKeyError as error:
+            _log_refusal(error)
+            place = Place("data_keys", "wrapped", owner=scope[-1], row=(*scope, row.key_id))
+            raise UnreadableError(place) from error
+        except KeyProviderError as error:
+            _log_refusal(error)
+            raise
+
+    async def _verify(self, rows: list[ScopedRow]) -> None:
+        """Unwraps a data key of one KEK: any of these, since one may have been damaged."""
+        for row in rows:
+            wrapped = WrappedKey(row.kek_id, row.wrapped)
+            try:
+                await self._provider.unwrap(wrapped, bound_to(tuple(row.scope), row.key_id))
+            except WrappedKeyError as error:
+                _log.warning("a data key does not unwrap", extra={"key_id": str(row.key_id)})
+                failure = error
+            else:
+                return
+        raise failure
+
+    def _cached(self, scope: Scope) -> Keyring | None:
+        keyring = self._cache.get(scope)
+        if keyring is not None:
+            self._cache.move_to_end(scope)
+        return keyring
+
+    def _hold(self, scope: Scope, key: DataKey) -> Keyring:
+        keyring = self._cache.setdefault(scope, Keyring())
+        keyring.hold(key)
         self._cache.move_to_end(scope)
-        if len(self._cache) > _CACHED_SCOPES:
+        if len(self._cache) > self._cached_scopes:
             self._cache.popitem(last=False)
         return keyring
 
-    def _parameters(self, scope: Scope) -> dict[str, object]:
+    def _named(self, scope: Scope) -> dict[str, object]:
         return dict(zip(self._table.scope, scope, strict=True))
 
 
-def _bound_to(scope: Scope, key_id: UUID) -> bytes:
+def bound_to(scope: Scope, key_id: UUID) -> bytes:
     """The associated data of a wrapped data key: moved to another scope, it does not unwrap."""
     return length_prefixed(b"data_keys", *(part.bytes for part in scope), key_id.bytes)
+
+
+def _log_refusal(error: KeyProviderError) -> None:
+    """Tells the operator, whom its text is for; the log of a failed call holds no texts."""
+    _log.error("the key provider refuses", extra={"reason": str(error)})

@@ -13,6 +13,8 @@ Its associated data is the concatenation of these parts, each preceded by its le
 big-endian unsigned 16-bit number: the version byte, the key id's 16 bytes, the table's name, the
 field's name, the owner's 16 bytes, and the 16 bytes of each id of the row, in the order of the
 table's key. So a ciphertext that is moved to another row, field or person does not open.
+
+docs/encryption.md says the same for those who read the data without this code.
 """
 
 import os
@@ -76,7 +78,7 @@ class DataKey:
         Raises:
             UnreadableError: it was not, or it was altered since.
         """
-        if len(envelope) < _HEADER_BYTES + TAG_BYTES or envelope[:1] != VERSION:
+        if not _is_envelope(envelope) or envelope[1:17] != self.key_id.bytes:
             raise UnreadableError(place)
         nonce, sealed = envelope[17:_HEADER_BYTES], envelope[_HEADER_BYTES:]
         try:
@@ -87,9 +89,7 @@ class DataKey:
 
 def key_id_of(envelope: bytes) -> UUID | None:
     """The id of the data key that an envelope names, or None when it is no envelope."""
-    if len(envelope) < _HEADER_BYTES + TAG_BYTES or envelope[:1] != VERSION:
-        return None
-    return UUID(bytes=envelope[1:17])
+    return UUID(bytes=envelope[1:17]) if _is_envelope(envelope) else None
 
 
 def associated_data(key_id: UUID, place: Place) -> bytes:
@@ -102,6 +102,10 @@ def associated_data(key_id: UUID, place: Place) -> bytes:
         place.owner.bytes,
         *(part.bytes for part in place.row),
     )
+
+
+def _is_envelope(stored: bytes) -> bool:
+    return len(stored) >= _HEADER_BYTES + TAG_BYTES and stored[:1] == VERSION
 
 
 def length_prefixed(*parts: bytes) -> bytes:
