@@ -192,7 +192,9 @@ def looks_sealed(text: str) -> bool:
     """Whether a text is what the app stores, or shows where that did not open."""
     if text in _UNAVAILABLE:
         return True
-    if len(text) % 4 or not _BASE64.fullmatch(text):
+    # Random bytes hold letters of both cases; a long word or a row of one letter does not.
+    mixed = not text.islower() and not text.isupper()
+    if len(text) % 4 or not mixed or not _BASE64.fullmatch(text):
         return False
     return len(base64.b64decode(text)) >= _SEALED_BYTES
 
