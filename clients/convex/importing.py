@@ -9,8 +9,9 @@ from clients.convex.documents import Documents, Session
 from clients.convex.inglenook import Inglenook
 from clients.convex.mapping import Mapping
 from clients.convex.ordering import MessageOrder
-from clients.convex.snapshot import Snapshot
+from clients.convex.snapshot import Snapshot, SnapshotError
 
+_Note = Callable[[str, str], None]
 # One call of ImportMessages: seconds, where a token may live for a minute.
 _CALL_BYTES = 1 << 20
 _CALL_MESSAGES = 2_000
@@ -77,7 +78,7 @@ def planned(
     is left out, by its Convex id.
 
     Raises:
-        SnapshotError: the snapshot cannot be read.
+        SnapshotError: the snapshot cannot be read, or the person is not in it.
         NotDecryptedError: it holds the app's ciphertext.
     """
     plan = Plan(snapshot, mapping, texts)
@@ -89,8 +90,22 @@ def planned(
 
     documents = Documents(mapping, texts=texts, report=note)
     subjects = _subjects(snapshot, mapping, note)
+    if subject is not None and subject not in subjects:
+        raise SnapshotError(f"nobody in the table {mapping.users.table} is the token's person")
+    others = _add_sessions(plan, documents, subjects, subject, note)
+    _add_messages(plan, documents, others, note)
+    counts.of_others += len(others)
+    counts.people = len({owned.subject for owned in plan.sessions})
+    counts.sessions, counts.messages = len(plan.sessions), len(plan.order)
+    return plan
+
+
+def _add_sessions(
+    plan: Plan, documents: Documents, subjects: dict[str, str], subject: str | None, note: _Note
+) -> set[str]:
+    """Plans the sessions of a person, or of all; gives the Convex ids of other people's."""
     others = set()
-    for line in snapshot.documents(mapping.sessions.table):
+    for line in plan.snapshot.documents(plan.mapping.sessions.table):
         session = documents.session(line.document)
         if session is None:
             continue
@@ -102,29 +117,27 @@ def planned(
         else:
             plan.sessions.append(_Owned(session, owner))
     plan.sessions.sort(key=lambda owned: (owned.subject, owned.session.time))
+    return others
+
+
+def _add_messages(plan: Plan, documents: Documents, others: set[str], note: _Note) -> None:
+    """Plans the messages of the sessions that are planned."""
     numbers = {owned.session.convex_id: at for at, owned in enumerate(plan.sessions)}
-    for line in snapshot.documents(mapping.messages.table):
-        convex_id = str(line.document["_id"])
-        session_id = line.document.get(mapping.messages.session)
-        number = numbers.get(session_id) if isinstance(session_id, str) else None
-        if number is None:
-            if session_id in others:
-                counts.of_others += 1
-            else:
-                note(convex_id, "the message is of no session that is brought over")
-            continue
-        if documents.message(line.document, plan.sessions[number].session.session_id) is not None:
-            times = documents.order_of(line.document)
-            plan.order.add(number, times, line.offset, line.length)
-    counts.of_others += len(others)
-    counts.people = len({owned.subject for owned in plan.sessions})
-    counts.sessions, counts.messages = len(plan.sessions), len(plan.order)
-    return plan
+    for line in plan.snapshot.documents(plan.mapping.messages.table):
+        of_session = str(line.document.get(plan.mapping.messages.session))
+        number = numbers.get(of_session)
+        if number is not None:
+            session_id = plan.sessions[number].session.session_id
+            if documents.message(line.document, session_id) is not None:
+                times = documents.order_of(line.document)
+                plan.order.add(number, times, line.offset, line.length)
+        elif of_session in others:
+            plan.counts.of_others += 1
+        else:
+            note(str(line.document["_id"]), "the message is of no session that is brought over")
 
 
-def _subjects(
-    snapshot: Snapshot, mapping: Mapping, note: Callable[[str, str], None]
-) -> dict[str, str]:
+def _subjects(snapshot: Snapshot, mapping: Mapping, note: _Note) -> dict[str, str]:
     """Each person's subject, by the id of their document and by itself."""
     subjects: dict[str, str] = {}
     for line in snapshot.documents(mapping.users.table):

@@ -18,8 +18,6 @@ from services.runtime.settings import DEVELOPMENT_ISSUER
 from tests.convex_app import FIRST_MOMENT, ConvexApp
 from tests.integration.calls import MakePerson, Person
 
-CHANCE = random.Random(20261123)  # noqa: S311 - an order, not a secret
-
 
 @dataclass(frozen=True)
 class Done:
@@ -62,7 +60,7 @@ def ann() -> str:
 
 
 @pytest.fixture
-def app(ann: str) -> ConvexApp:
+def app(ann: str, chance: random.Random) -> ConvexApp:
     """Two people's sessions, in no order."""
     app = ConvexApp()
     for name in (ann, f"other-{ann}"):
@@ -79,7 +77,7 @@ def app(ann: str) -> ConvexApp:
                     metadata={"place": place},
                     timestamp=FIRST_MOMENT + place,
                 )
-    CHANCE.shuffle(app.messages)
+    chance.shuffle(app.messages)
     return app
 
 
@@ -195,6 +193,15 @@ def test_a_check_sends_nothing(
     assert person(ann).call("GET", "/v1/sessions")["sessions"] == []
 
 
+def test_a_person_who_is_not_in_the_snapshot_is_told_so(
+    app: ConvexApp, tmp_path: Path, as_ann: list[str | Path]
+) -> None:
+    app.users[0]["clerkId"] = "somebody else"
+    done = _run(app.zipped(tmp_path / "snapshot.zip"), *as_ann)
+    assert done.code == 1
+    assert "nobody in the table users is the token's person" in done.complaints
+
+
 def test_a_token_that_is_not_good_is_said_so(
     app: ConvexApp, stack: Stack, tmp_path: Path, ann: str
 ) -> None:
@@ -208,13 +215,17 @@ def test_a_token_that_is_not_good_is_said_so(
 
 
 def test_more_than_one_batch_comes_whole(
-    person: MakePerson, tmp_path: Path, ann: str, as_ann: list[str | Path]
+    person: MakePerson,
+    tmp_path: Path,
+    ann: str,
+    as_ann: list[str | Path],
+    chance: random.Random,
 ) -> None:
     app = ConvexApp()
     session = app.session(app.user(ann))
     for place in range(2_500):
         app.message(session, f"{place:04} " + "x" * 8_000, timestamp=FIRST_MOMENT + place)
-    CHANCE.shuffle(app.messages)
+    chance.shuffle(app.messages)
     done = _run(app.zipped(tmp_path / "snapshot.zip"), *as_ann)
     assert done.code == 0, done.complaints
     someone = person(ann)
