@@ -8,10 +8,14 @@ import grpc
 from local.stack import Stack
 
 
-def start_replica(stack: Stack, port: int) -> "subprocess.Popen[bytes]":
-    """Starts one more process of the messages service, and waits until it answers."""
+def start_replica(stack: Stack, port: int, **settings: str) -> "subprocess.Popen[bytes]":
+    """Starts one more process of the messages service, and waits until it answers.
+
+    `settings` are some of its own, by their names without the prefix.
+    """
     listen = f"127.0.0.1:{port}"
-    environment = {**stack.service("messages").environment, "INGLENOOK_LISTEN": listen}
+    own = {f"INGLENOOK_{name.upper()}": value for name, value in settings.items()}
+    environment = {**stack.service("messages").environment, "INGLENOOK_LISTEN": listen, **own}
     command = [sys.executable, "-m", "services.messages"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     with grpc.insecure_channel(listen) as channel:

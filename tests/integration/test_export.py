@@ -19,7 +19,7 @@ from inglenook.messages.v1.messages_pb2 import (
 )
 from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
 
-from local.stack import Stack
+from local.stack import Stack, free_ports
 from tests.integration.calls import (
     ABSENT,
     MakePerson,
@@ -27,11 +27,11 @@ from tests.integration.calls import (
     refusal_in,
     refusal_over_grpc,
 )
+from tests.integration.replicas import start_replica
 
 Metadata = tuple[tuple[str, str], ...]
 FRAME_BYTES = 256 << 10
 LARGEST_MESSAGE_BYTES = 250_000
-CHANCE = random.Random(20261123)  # noqa: S311 - where to cut, not a secret
 
 
 @pytest.fixture
@@ -152,7 +152,11 @@ async def test_a_resumed_export_gives_exactly_the_rest(
 
 
 async def test_an_export_that_is_cut_anywhere_and_resumed_equals_one_that_was_not(
-    stack: Stack, messages: MessagesServiceStub, ann: str, much: list[Message]
+    stack: Stack,
+    messages: MessagesServiceStub,
+    ann: str,
+    much: list[Message],
+    chance: random.Random,
 ) -> None:
     who = _signed_in(stack, ann)
     for _ in range(5):
@@ -160,7 +164,7 @@ async def test_an_export_that_is_cut_anywhere_and_resumed_equals_one_that_was_no
         token = ""
         while len(given) < len(much):
             call = _start(messages, who, resume_token=token)
-            for _ in range(CHANCE.randint(1, 3)):
+            for _ in range(chance.randint(1, 3)):
                 frame = await call.read()
                 if frame is grpc.aio.EOF:
                     break
@@ -168,6 +172,32 @@ async def test_an_export_that_is_cut_anywhere_and_resumed_equals_one_that_was_no
                 token = frame.resume_token
             call.cancel()
         assert given == much
+
+
+async def test_a_stopping_replica_ends_an_export_and_another_one_resumes_it(
+    stack: Stack, person: MakePerson, messages: MessagesServiceStub, ann: str
+) -> None:
+    who = _signed_in(stack, ann)
+    session = person(ann).new_session()
+    # So much that an export cannot end before its client reads on.
+    said = [_said(session, f"{number:05}" + "x" * 49_000) for number in range(200)]
+    await _import(messages, who, said)
+    given: list[ExportMessagesResponse] = []
+    port = free_ports().gateway
+    stopping = start_replica(stack, port)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        frames = aiter(_start(MessagesServiceStub(channel), who))
+        given.append(await anext(frames))
+        stopping.terminate()
+        with pytest.raises(grpc.aio.AioRpcError) as ended:  # noqa: PT012 - the loop is the call
+            async for frame in frames:
+                given.append(frame)  # noqa: PERF401 - kept when the call fails
+    assert stopping.wait(30) == 0
+    assert refusal_over_grpc(ended.value) == Refused("UNAVAILABLE", "SERVER_STOPPING")
+    given += await _frames(messages, who, resume_token=given[-1].resume_token)
+    assert [message.message_id for message in _all(given)] == [
+        message.message_id for message in said
+    ]
 
 
 async def test_an_export_of_one_session_is_that_session(

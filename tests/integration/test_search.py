@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +25,7 @@ from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
 from local.stack import Stack, free_ports
 from services.messages.search import UNDER_WAY_FOR_A_PERSON
 from tests.integration.calls import MakePerson, Person, Refused, refusal_over_grpc
+from tests.integration.replicas import start_replica
 
 Metadata = tuple[tuple[str, str], ...]
 SMALL_BUDGET = 7
@@ -68,19 +67,11 @@ async def messages(stack: Stack) -> AsyncIterator[MessagesServiceStub]:
 
 
 @pytest.fixture(scope="module")
-def frugal(stack: Stack) -> Iterator[int]:
-    """A replica whose searches end after a few messages; gives its port."""
+def frugal(stack: Stack) -> Iterator[str]:
+    """A replica whose searches end after a few messages; gives its address."""
     port = free_ports().gateway
-    environment = {
-        **stack.service("messages").environment,
-        "INGLENOOK_LISTEN": f"127.0.0.1:{port}",
-        "INGLENOOK_SEARCH_MESSAGES": str(SMALL_BUDGET),
-    }
-    command = [sys.executable, "-m", "services.messages"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        grpc.channel_ready_future(channel).result(timeout=30)
-    yield port
+    process = start_replica(stack, port, search_messages=str(SMALL_BUDGET))
+    yield f"127.0.0.1:{port}"
     process.terminate()
     assert process.wait(30) == 0
 
@@ -185,7 +176,7 @@ async def test_a_deleted_message_is_not_found_and_a_changed_one_by_its_new_words
 
 @pytest.mark.parametrize("in_one_session", [False, True])
 async def test_going_on_after_a_budget_is_spent_covers_everything_exactly_once(
-    stack: Stack, person: MakePerson, frugal: int, ann: str, in_one_session: bool
+    stack: Stack, person: MakePerson, frugal: str, ann: str, in_one_session: bool
 ) -> None:
     someone, sessions = _three_talks(person, ann)
     where: dict[str, Any] = {"session_id": sessions[0]} if in_one_session else {}
@@ -194,7 +185,7 @@ async def test_going_on_after_a_budget_is_spent_covers_everything_exactly_once(
             someone.say(sessions[0], f"number{number:02} of more")
     who = _signed_in(stack, ann)
     read, hits, token, calls = 0, [], "", 0
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{frugal}") as channel:
+    async with grpc.aio.insecure_channel(frugal) as channel:
         stub = MessagesServiceStub(channel)
         while calls == 0 or token:
             found = await _search(stub, who, query="number", page_token=token, **where)
@@ -330,6 +321,24 @@ async def test_a_persons_searches_under_way_are_few_and_one_that_is_left_makes_r
                 break
     for call in (*held[1:], again):
         call.cancel()
+
+
+async def test_a_stopping_replica_ends_a_search_with_a_token_that_goes_on_elsewhere(
+    stack: Stack, messages: MessagesServiceStub, ann: str, much: None
+) -> None:
+    who = _signed_in(stack, ann)
+    port = free_ports().gateway
+    stopping = start_replica(stack, port)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        frames = aiter(_start(MessagesServiceStub(channel), who, query="e", page_size=200))
+        begun = Found([await anext(frames)])
+        stopping.terminate()
+        begun.frames += [frame async for frame in frames]
+    assert stopping.wait(30) == 0
+    assert begun.token
+    rest = await _search(messages, who, query="e", page_size=200, page_token=begun.token)
+    assert rest.token == ""
+    assert [hit.sequence for hit in begun.hits + rest.hits] == list(range(100, 0, -1))
 
 
 def _retry_info(error: grpc.aio.AioRpcError) -> RetryInfo:

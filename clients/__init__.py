@@ -1,0 +1,1 @@
+"""Programs and libraries that use Inglenook from outside, through its contract."""

@@ -1,0 +1,1 @@
+"""Brings what an app kept on Convex into Inglenook, through its API."""
