@@ -34,8 +34,8 @@ def clusters(settings: GatewaySettings) -> list[dict[str, object]]:
 def _route(method: Method, address: str) -> dict[str, object]:
     action: dict[str, object] = {"cluster": address}
     retried = "connect-failure,refused-stream"
-    if method.server_streaming:
-        # A watch lasts as long as its watcher.
+    if method.server_streaming or method.client_streaming:
+        # A watch lasts as long as its watcher, an import as long as there is more of it.
         action |= {"timeout": "0s", "idle_timeout": "0s"}
     else:
         action["timeout"] = _UNARY_TIMEOUT

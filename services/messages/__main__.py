@@ -1,5 +1,6 @@
 """The messages service as a program: `python -m services.messages [migrate | keys …]`."""
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -8,22 +9,27 @@ from inglenook.messages.v1 import messages_pb2
 from inglenook.sessions.v1.sessions_pb2_grpc import SessionsServiceStub
 from pydantic import Field
 
+from services.messages.appender import Appender
 from services.messages.conversations import Conversations
+from services.messages.export import Exports
+from services.messages.live import Announcer, conversation_feeds
+from services.messages.scans import MessageScans
+from services.messages.search import SearchBudget, Searches
 from services.messages.service import Messages
-from services.messages.store import DATA_KEYS, MessageStore
+from services.messages.store import MessageStore
+from services.messages.tables import DATA_KEYS
+from services.messages.writer import Writer
 from services.runtime.cursors import Cursors, read_token_key
 from services.runtime.database import Database
 from services.runtime.encryption.data_keys import DataKeys
 from services.runtime.encryption.providers import key_provider
-from services.runtime.feed import Feeds
 from services.runtime.peers import channel_to
 from services.runtime.program import Program, commands_of
 from services.runtime.server import Implementation, serve
 from services.runtime.settings import ServiceSettings
-from services.runtime.wakeups import Wakeups
 
 _SERVICE = messages_pb2.DESCRIPTOR.services_by_name["MessagesService"]
-_WAKEUPS = "inglenook_messages"
+_SEARCH_BUDGET = SearchBudget()
 
 
 class MessagesSettings(ServiceSettings):
@@ -33,25 +39,55 @@ class MessagesSettings(ServiceSettings):
     """The key of page and resume tokens: 32 bytes in base64, the same for all replicas."""
     sessions_address: Annotated[str, Field(min_length=1)]
     """Where the sessions service answers."""
+    search_messages: Annotated[int, Field(ge=1)] = _SEARCH_BUDGET.messages
+    """How many messages a search reads before it ends, with a token to go on from."""
+    search_bytes: Annotated[int, Field(ge=1)] = _SEARCH_BUDGET.bytes
+    """How many bytes it decrypts at most."""
+    search_cpu_seconds: Annotated[float, Field(gt=0)] = _SEARCH_BUDGET.cpu_seconds
+    """How much processor time it takes at most."""
+
+    @property
+    def search_budget(self) -> SearchBudget:
+        """What one search may cost."""
+        return SearchBudget(self.search_messages, self.search_bytes, self.search_cpu_seconds)
 
 
 async def run(settings: MessagesSettings) -> None:
     """Serves messages until told to stop."""
     provider = key_provider(settings)
     cursors = Cursors(read_token_key(settings.token_key_file))
-    feeds = Feeds()
     async with (
         Database(
             settings.database_url, pool_size=settings.database_pool, name="messages"
         ) as database,
         channel_to(settings.sessions_address) as sessions,
-        Wakeups(database, _WAKEUPS, feeds.wake) as wakeups,
+        conversation_feeds(database, settings, cursors) as feeds,
     ):
         keys = DataKeys(database, DATA_KEYS, provider)
         await keys.prepare()
-        conversations = Conversations(MessageStore(database), keys, SessionsServiceStub(sessions))
-        messages = Messages(conversations, feeds, wakeups, cursors)
-        await serve(settings, Implementation(_SERVICE, messages, feeds.stop))
+        store = MessageStore(database)
+        announcer = Announcer(feeds)
+        conversations = Conversations(store, keys, SessionsServiceStub(sessions), announcer.changed)
+        appender = Appender(conversations, store, Writer(database, announcer.added))
+        scans = MessageScans(database)
+        turn = asyncio.Lock()
+        budget = settings.search_budget
+        searches = Searches(scans, conversations, cursors, turn=turn, budget=budget)
+        exports = Exports(scans, conversations, cursors, turn=turn)
+        messages = Messages(
+            conversations=conversations,
+            appender=appender,
+            searches=searches,
+            exports=exports,
+            watches=feeds.watches,
+            cursors=cursors,
+        )
+
+        def stop() -> None:
+            for streams in (feeds.feeds, searches, exports):
+                streams.stop()
+
+        await serve(settings, Implementation(_SERVICE, messages, stop))
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ The plaintext is a `Message` of the contract with only its content, model and me
 serialised deterministically, so equal bodies have equal bytes.
 """
 
+import hashlib
 import json
 import math
 from uuid import UUID
@@ -12,26 +13,38 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct, Value
 from inglenook.messages.v1.messages_pb2 import AppendMessageRequest, Message, Role
 
-from services.messages.store import Conversation, MessageRow
+from services.messages.tables import Conversation, MessageRow
 from services.runtime.encryption.envelope import Place
 from services.runtime.errors import FieldViolation, request_invalid
 from services.runtime.etags import etag_of
 from services.runtime.timestamps import timestamp_of
 
 _METADATA_BYTES = 16_384
+# JSON takes at most so many times the bytes of a Struct: a control character is one, or \\u0001.
+_JSON_GROWTH = 6
 
 
-def body_of(request: AppendMessageRequest) -> bytes:
-    """The body of the message that a request adds.
+def body_of(said: AppendMessageRequest | Message) -> bytes:
+    """The body of the message that a request adds, or of one that is imported.
 
     Raises:
         Refusal: REQUEST_INVALID, the metadata is too large or is no JSON.
     """
-    body = Message(content=request.content, model=request.model)
-    if request.metadata.fields:
-        _check_metadata(request.metadata)
-        body.metadata.CopyFrom(request.metadata)
+    body = Message(content=said.content, model=said.model)
+    if said.metadata.fields:
+        check_metadata(said.metadata)
+        body.metadata.CopyFrom(said.metadata)
+    return sealable(body)
+
+
+def sealable(body: Message) -> bytes:
+    """A body's bytes: equal bodies have equal ones."""
     return body.SerializeToString(deterministic=True)
+
+
+def digest_of(body: bytes) -> bytes:
+    """What is kept of the body that was first stored (SHA-256): enough to know it again."""
+    return hashlib.sha256(body).digest()
 
 
 def message_of(conversation: Conversation, row: MessageRow, body: bytes) -> Message:
@@ -44,18 +57,27 @@ def message_of(conversation: Conversation, row: MessageRow, body: bytes) -> Mess
     message.create_time.CopyFrom(timestamp_of(row.create_time))
     message.update_time.CopyFrom(timestamp_of(row.update_time))
     message.etag = etag_of(row.revision)
+    if row.import_time is not None:
+        message.import_time.CopyFrom(timestamp_of(row.import_time))
     return message
 
 
-def place_of(conversation: Conversation, message_id: UUID) -> Place:
-    """Where a message's body is stored."""
+def place_of(conversation: Conversation, message_id: UUID, field: str = "body") -> Place:
+    """Where a message's body is stored, or another of its sealed fields."""
     row = (conversation.session_id, message_id)
-    return Place(table="messages", field="body", owner=conversation.user_id, row=row)
+    return Place(table="messages", field=field, owner=conversation.user_id, row=row)
 
 
-def _check_metadata(metadata: Struct) -> None:
+def check_metadata(metadata: Struct) -> None:
+    """Makes sure that metadata is what the contract allows.
+
+    Raises:
+        Refusal: REQUEST_INVALID, it is too large or is no JSON.
+    """
     if not all(_is_json(value) for value in metadata.fields.values()) or _has_nul(metadata):
         raise _metadata_refused("must hold no NUL and only numbers that JSON has", "json")
+    if metadata.ByteSize() * _JSON_GROWTH <= _METADATA_BYTES:
+        return
     compact = json.dumps(MessageToDict(metadata), ensure_ascii=False, separators=(",", ":"))
     if len(compact.encode()) > _METADATA_BYTES:
         raise _metadata_refused(f"must be at most {_METADATA_BYTES} bytes as JSON", "max_bytes")

@@ -1,18 +1,20 @@
 """Messages with their encryption: what is between the contract and the rows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import grpc
 from inglenook.errors.v1.errors_pb2 import Reason
-from inglenook.messages.v1.messages_pb2 import Message, MessageChange
+from inglenook.messages.v1.messages_pb2 import DeletedMessage, Message, MessageChange
 from inglenook.sessions.v1.sessions_pb2 import GetSessionRequest
 
-from services.messages.body import message_of, place_of
-from services.messages.store import Conversation, MessageRow, MessageStore
-from services.runtime.encryption.data_keys import DataKeys
-from services.runtime.errors import Refusal, id_reused
+from services.messages.body import digest_of, message_of, place_of
+from services.messages.store import MessageStore
+from services.messages.tables import Conversation, MessageRow
+from services.runtime.encryption.data_keys import DataKeys, Keyring
+from services.runtime.encryption.envelope import UnreadableError
+from services.runtime.errors import Refusal, etag_stale, session_not_found
 from services.runtime.feed import Batch
 from services.runtime.peers import TIMEOUT, answer_of, on_behalf_of_caller
 
@@ -23,43 +25,23 @@ _CHANGES_IN_A_FRAME = 200
 
 
 class Conversations:
-    """Appends to and reads a person's conversations."""
+    """Reads and changes what was said in a person's conversations."""
 
     def __init__(
-        self, store: MessageStore, keys: DataKeys, sessions: "SessionsServiceAsyncStub"
+        self,
+        store: MessageStore,
+        keys: DataKeys,
+        sessions: "SessionsServiceAsyncStub",
+        changed: Callable[[Conversation, MessageChange, int], None],
     ) -> None:
-        """Takes where messages are stored, what encrypts them, and who knows whose a session is."""
+        """Takes where messages are stored, what encrypts them, and who knows whose a session is.
+
+        `changed` is called with each change or deletion and the revision that it has.
+        """
         self._store = store
         self._keys = keys
         self._sessions = sessions
-
-    async def append(
-        self, conversation: Conversation, message_id: UUID, *, role: int, body: bytes
-    ) -> Message:
-        """Adds a message, or gives the equal one that an earlier call with the same id added.
-
-        Raises:
-            Refusal: SESSION_NOT_FOUND, or ID_REUSED.
-        """
-        keyring = await self._keys.sealing(conversation.scope)
-        if keyring is None:
-            await self._begin(conversation)
-            keyring = await self._keys.sealing_or_make(conversation.scope)
-        sealed = keyring.seal(body, place_of(conversation, message_id))
-        row = await self._store.append(conversation, message_id, role=role, body=sealed)
-        if row is not None:
-            return message_of(conversation, row, body)
-        stored = await self._store.get(conversation, message_id)
-        if stored is None:
-            # The data key is there and the row is not: whoever began the conversation was cut.
-            await self._begin(conversation)
-            row = await self._store.append(conversation, message_id, role=role, body=sealed)
-            if row is not None:
-                return message_of(conversation, row, body)
-            stored = await self._require(conversation, message_id)
-        if stored.role != role or await self._open(conversation, stored) != body:
-            raise id_reused("message")
-        return message_of(conversation, stored, body)
+        self._changed = changed
 
     async def get(self, conversation: Conversation, message_id: UUID) -> Message:
         """One message.
@@ -67,26 +49,85 @@ class Conversations:
         Raises:
             Refusal: SESSION_NOT_FOUND or MESSAGE_NOT_FOUND.
         """
-        row = await self._store.get(conversation, message_id)
-        if row is None:
-            await self.revision(conversation)
-        return await self._message(conversation, await self._require(conversation, message_id))
+        row = await self._require(conversation, message_id)
+        return message_of(conversation, row, await self.body(conversation, row))
 
-    async def older(
-        self, conversation: Conversation, *, before: int | None, limit: int
-    ) -> list[Message]:
-        """The messages with a sequence below `before`, the newest first.
+    async def page(
+        self, conversation: Conversation, *, newest_first: bool, first: int, limit: int
+    ) -> tuple[list[Message], bool]:
+        """The messages from a sequence on, downwards or upwards, and whether others follow.
+
+        `first` 0 is the end that the order begins with.
 
         Raises:
             Refusal: SESSION_NOT_FOUND.
         """
-        if before is None:
-            rows = await self._store.older(conversation, limit=limit)
+        if not newest_first:
+            page = await self._store.oldest_first(conversation, first=first, limit=limit)
+        elif first:
+            page = await self._store.newest_first(conversation, first=first, limit=limit)
         else:
-            rows = await self._store.older(conversation, before=before, limit=limit)
-        if not rows:
+            page = await self._store.newest_first(conversation, limit=limit)
+        if not page.rows:
             await self.revision(conversation)
-        return await self._messages(conversation, rows)
+        return await self._messages(conversation, page.rows), page.more
+
+    async def change(
+        self,
+        conversation: Conversation,
+        message_id: UUID,
+        *,
+        expected: int | None,
+        change: Callable[[MessageRow, bytes], bytes],
+    ) -> Message:
+        """Gives a message the body that `change` makes of its row and its body.
+
+        Raises:
+            Refusal: SESSION_NOT_FOUND, MESSAGE_NOT_FOUND, ETAG_STALE when it does not have the
+                expected revision, or what `change` raises.
+        """
+        while True:
+            seen = await self._require(conversation, message_id)
+            if expected not in (None, seen.revision):
+                raise etag_stale()
+            body = await self.body(conversation, seen)
+            new_body = change(seen, body)
+            if new_body == body:
+                return message_of(conversation, seen, body)
+            keyring = await self.keyring(conversation, uses=2)
+            row = await self._store.change(
+                conversation,
+                seen,
+                body=keyring.seal(new_body, place_of(conversation, message_id)),
+                original=seen.original
+                or keyring.seal(digest_of(body), place_of(conversation, message_id, "original")),
+            )
+            if row is not None:
+                message = message_of(conversation, row, new_body)
+                self._changed(conversation, MessageChange(upserted=message), row.revision)
+                return message
+            # Somebody else changed it between reading and writing: what the change makes of that
+            # has to be seen anew.
+
+    async def delete(
+        self, conversation: Conversation, message_id: UUID, *, expected: int | None
+    ) -> None:
+        """Leaves a tombstone of a message; one that is there already is enough.
+
+        Raises:
+            Refusal: SESSION_NOT_FOUND, MESSAGE_NOT_FOUND, or ETAG_STALE when it does not have the
+                expected revision.
+        """
+        tombstone = await self._store.delete(conversation, message_id, seen=expected)
+        if tombstone is not None:
+            self._changed(conversation, _deletion(tombstone), tombstone.revision)
+            return
+        row = await self._store.get(conversation, message_id)
+        if row is None:
+            await self.revision(conversation)
+            raise _message_not_found()
+        if row.body is not None:
+            raise etag_stale()
 
     async def revision(self, conversation: Conversation) -> int:
         """The conversation's revision: 0 while nothing was said in it.
@@ -95,10 +136,12 @@ class Conversations:
             Refusal: SESSION_NOT_FOUND.
         """
         row = await self._store.conversation(conversation)
-        if row is not None:
-            return row.revision
-        await self._ask_sessions(conversation)
-        return 0
+        if row is None:
+            await self._ask_sessions(conversation)
+            return 0
+        if row.delete_time is not None:
+            raise session_not_found()
+        return row.revision
 
     async def snapshot(self, conversation: Conversation, newest: int) -> Batch[MessageChange]:
         """The newest messages, in the order in which they were said.
@@ -108,30 +151,59 @@ class Conversations:
         """
         revision = await self.revision(conversation)
         # As of that revision: what is newer comes as a change, and so comes once.
-        rows = await self._store.older(conversation, as_of=revision, limit=newest)
-        messages = await self._messages(conversation, list(reversed(rows)))
-        changes = [MessageChange(upserted=message) for message in messages]
+        page = await self._store.newest_first(conversation, as_of=revision, limit=newest)
+        messages = await self._messages(conversation, page.rows)
+        changes = [MessageChange(upserted=message) for message in reversed(messages)]
         return Batch(changes, revision)
 
     async def changes(self, conversation: Conversation, after: int) -> Batch[MessageChange]:
         """What changed after a revision, as much as fits a frame."""
-        rows = await self._store.changed(conversation, after=after, limit=_CHANGES_IN_A_FRAME)
-        if not rows:
+        page = await self._store.changed(conversation, after=after, limit=_CHANGES_IN_A_FRAME)
+        if not page.rows:
             return Batch([], after)
-        messages = await self._messages(conversation, rows)
-        changes = [MessageChange(upserted=message) for message in messages]
-        # Read after the rows, so that it is never behind them.
-        newest = await self.revision(conversation)
-        return Batch(changes, rows[-1].revision, complete=rows[-1].revision >= newest)
+        changes = [await self._change_of(conversation, row) for row in page.rows]
+        removes = any(row.body is None for row in page.rows)
+        return Batch(changes, page.rows[-1].revision, removes=removes)
 
-    async def _begin(self, conversation: Conversation) -> None:
+    async def begin(self, conversation: Conversation) -> None:
         """Makes a conversation's row, once it is known that it is the caller's.
+
+        Raises:
+            Refusal: SESSION_NOT_FOUND, there is none or it was deleted.
+        """
+        await self._ask_sessions(conversation)
+        await self._store.add_conversation(conversation)
+        await self.revision(conversation)
+
+    async def keyring(self, conversation: Conversation, *, uses: int = 1) -> Keyring:
+        """What seals so many fields of a conversation at once; begins it if it has not begun.
 
         Raises:
             Refusal: SESSION_NOT_FOUND.
         """
-        await self._ask_sessions(conversation)
-        await self._store.add_conversation(conversation)
+        keyring = await self._keys.sealing(conversation.scope, uses=uses)
+        if keyring is not None:
+            return keyring
+        await self.begin(conversation)
+        return await self._keys.sealing_or_make(conversation.scope, uses=uses)
+
+    async def body(self, conversation: Conversation, row: MessageRow) -> bytes:
+        """A message's body.
+
+        Raises:
+            UnreadableError: what is stored does not open.
+        """
+        return await self._open(conversation, row, "body")
+
+    async def was_first(self, conversation: Conversation, row: MessageRow, body: bytes) -> bool:
+        """Whether a body is the one that a message was first stored with.
+
+        Raises:
+            UnreadableError: what is stored does not open.
+        """
+        if row.original is None:
+            return await self.body(conversation, row) == body
+        return await self._open(conversation, row, "original") == digest_of(body)
 
     async def _ask_sessions(self, conversation: Conversation) -> None:
         request = GetSessionRequest(session_id=str(conversation.session_id))
@@ -140,21 +212,33 @@ class Conversations:
 
     async def _require(self, conversation: Conversation, message_id: UUID) -> MessageRow:
         row = await self._store.get(conversation, message_id)
-        if row is None:
+        if row is None or row.body is None:
+            await self.revision(conversation)
             raise _message_not_found()
         return row
 
     async def _messages(
         self, conversation: Conversation, rows: Sequence[MessageRow]
     ) -> list[Message]:
-        return [await self._message(conversation, row) for row in rows]
+        return [message_of(conversation, row, await self.body(conversation, row)) for row in rows]
 
-    async def _message(self, conversation: Conversation, row: MessageRow) -> Message:
-        return message_of(conversation, row, await self._open(conversation, row))
+    async def _change_of(self, conversation: Conversation, row: MessageRow) -> MessageChange:
+        if row.body is None:
+            return _deletion(row)
+        message = message_of(conversation, row, await self.body(conversation, row))
+        return MessageChange(upserted=message)
 
-    async def _open(self, conversation: Conversation, row: MessageRow) -> bytes:
-        place = place_of(conversation, row.message_id)
-        return await self._keys.open(conversation.scope, row.body, place)
+    async def _open(self, conversation: Conversation, row: MessageRow, field: str) -> bytes:
+        place = place_of(conversation, row.message_id, field)
+        envelope = row.body if field == "body" else row.original
+        if envelope is None:
+            raise UnreadableError(place)
+        return await self._keys.open(conversation.scope, envelope, place)
+
+
+def _deletion(row: MessageRow) -> MessageChange:
+    deleted = DeletedMessage(message_id=str(row.message_id), sequence=row.sequence)
+    return MessageChange(deleted=deleted)
 
 
 def _message_not_found() -> Refusal:

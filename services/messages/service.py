@@ -2,36 +2,50 @@
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import assert_never
 from uuid import UUID, uuid4
 
 import grpc
 from inglenook.errors.v1.errors_pb2 import Reason
-from inglenook.feed.v1.feed_pb2 import Current, Heartbeat, Reset
 from inglenook.messages.v1 import messages_pb2
-from inglenook.messages.v1.messages_pb2 import MessageChange, Role
+from inglenook.messages.v1.messages_pb2 import Order, Role
 
+from services.messages.appender import Appender, Said
 from services.messages.body import body_of
+from services.messages.changes import changed_body
 from services.messages.conversations import Conversations
-from services.messages.store import Conversation
-from services.runtime.cursors import CursorError, Cursors
+from services.messages.export import Exports
+from services.messages.importing import Importer
+from services.messages.live import watched
+from services.messages.search import Searches
+from services.messages.tables import Conversation, MessageRow
+from services.runtime.cursors import Cursors
 from services.runtime.errors import Refusal
-from services.runtime.feed import Batch, Feeds, Frame, Signal
+from services.runtime.etags import expected_revision
 from services.runtime.identity import caller, person
 from services.runtime.pages import page_limit, page_start
-from services.runtime.wakeups import Wakeups
+from services.runtime.watch import Watches
 
 
 class Messages:
     """The messages of a person's own sessions."""
 
     def __init__(
-        self, conversations: Conversations, feeds: Feeds, wakeups: Wakeups, cursors: Cursors
+        self,
+        *,
+        conversations: Conversations,
+        appender: Appender,
+        searches: Searches,
+        exports: Exports,
+        watches: Watches,
+        cursors: Cursors,
     ) -> None:
-        """Takes where messages are, who follows them here and elsewhere, and what makes tokens."""
+        """Takes what reads, changes and adds messages, who follows them, and what makes tokens."""
         self._conversations = conversations
-        self._feeds = feeds
-        self._wakeups = wakeups
+        self._appender = appender
+        self._importer = Importer(appender)
+        self._searches = searches
+        self._exports = exports
+        self._watches = watches
         self._cursors = cursors
 
     async def AppendMessage(
@@ -39,14 +53,14 @@ class Messages:
     ) -> messages_pb2.AppendMessageResponse:
         """Adds a message at the end of a session."""
         role = request.role or Role.ROLE_USER
-        if caller().service is None and role != Role.ROLE_USER:
-            raise _role_denied()
-        conversation = _conversation(request.session_id)
-        message_id = UUID(request.message_id) if request.message_id else uuid4()
-        body = body_of(request)
-        message = await self._conversations.append(conversation, message_id, role=role, body=body)
-        self._feeds.wake(conversation.feed)
-        self._wakeups.send(conversation.feed)
+        _check_role(role)
+        said = Said(
+            conversation=_conversation(request.session_id),
+            message_id=UUID(request.message_id) if request.message_id else uuid4(),
+            role=role,
+            body=body_of(request),
+        )
+        message = await self._appender.append(said)
         return messages_pb2.AppendMessageResponse(message=message)
 
     async def GetMessage(
@@ -62,83 +76,95 @@ class Messages:
     ) -> messages_pb2.ListMessagesResponse:
         """A page of a session's messages."""
         conversation = _conversation(request.session_id)
-        purpose = ("messages.list", conversation.feed)
-        before = page_start(self._cursors, purpose, request.page_token)
-        messages = await self._conversations.older(
-            conversation, before=before, limit=page_limit(request.page_size)
+        newest_first = request.order != Order.ORDER_OLDEST_FIRST
+        purpose = ("messages.list", conversation.feed, "down" if newest_first else "up")
+        start = page_start(self._cursors, purpose, request.page_token)
+        messages, more = await self._conversations.page(
+            conversation,
+            newest_first=newest_first,
+            first=request.from_sequence if start is None else start,
+            limit=page_limit(request.page_size),
         )
-        # Sequences are dense from 1: below the first there is nothing.
-        more = bool(messages) and messages[-1].sequence > 1
-        return messages_pb2.ListMessagesResponse(
-            messages=messages,
-            next_page_token=self._cursors.make(purpose, messages[-1].sequence) if more else "",
+        token = ""
+        if more:
+            following = messages[-1].sequence + (-1 if newest_first else 1)
+            token = self._cursors.make(purpose, following)
+        return messages_pb2.ListMessagesResponse(messages=messages, next_page_token=token)
+
+    async def UpdateMessage(
+        self, request: messages_pb2.UpdateMessageRequest, _context: object
+    ) -> messages_pb2.UpdateMessageResponse:
+        """Changes a message."""
+
+        def change(row: MessageRow, body: bytes) -> bytes:
+            _check_role(row.role)
+            return changed_body(body, request)
+
+        message = await self._conversations.change(
+            _conversation(request.session_id),
+            UUID(request.message_id),
+            expected=expected_revision(request.etag),
+            change=change,
         )
+        return messages_pb2.UpdateMessageResponse(message=message)
+
+    async def DeleteMessage(
+        self, request: messages_pb2.DeleteMessageRequest, _context: object
+    ) -> messages_pb2.DeleteMessageResponse:
+        """Deletes a message."""
+        await self._conversations.delete(
+            _conversation(request.session_id),
+            UUID(request.message_id),
+            expected=expected_revision(request.etag),
+        )
+        return messages_pb2.DeleteMessageResponse()
+
+    async def ImportMessages(
+        self, requests: AsyncIterator[messages_pb2.ImportMessagesRequest], _context: object
+    ) -> messages_pb2.ImportMessagesResponse:
+        """Brings messages from elsewhere into the caller's sessions."""
+        return await self._importer.bring_in(requests)
+
+    async def SearchMessages(
+        self, request: messages_pb2.SearchMessagesRequest, _context: object
+    ) -> AsyncIterator[messages_pb2.SearchMessagesResponse]:
+        """Finds messages by their words."""
+        async with aclosing(self._searches.frames(request)) as frames:
+            async for frame in frames:
+                yield frame
+
+    async def ExportMessages(
+        self, request: messages_pb2.ExportMessagesRequest, _context: object
+    ) -> AsyncIterator[messages_pb2.ExportMessagesResponse]:
+        """Everything that was said."""
+        async with aclosing(self._exports.frames(request)) as frames:
+            async for frame in frames:
+                yield frame
 
     async def WatchMessages(
         self, request: messages_pb2.WatchMessagesRequest, _context: object
-    ) -> AsyncIterator[messages_pb2.WatchMessagesResponse]:
+    ) -> AsyncIterator[bytes]:
         """A session's messages, live."""
         conversation = _conversation(request.session_id)
-        purpose = ("messages.watch", conversation.feed)
-        resumed = self._resumed_revision(purpose, request.resume_token)
-
-        async def start() -> tuple[bool, Batch[MessageChange]]:
-            newest = page_limit(request.newest)
-            if resumed is None:
-                return False, await self._conversations.snapshot(conversation, newest)
-            if await self._conversations.revision(conversation) < resumed:
-                return True, await self._conversations.snapshot(conversation, newest)
-            return False, await self._conversations.changes(conversation, resumed)
-
-        async def after(revision: int) -> Batch[MessageChange]:
-            return await self._conversations.changes(conversation, revision)
-
-        frames = self._feeds.follow(conversation.feed, start=start, after=after)
-        async with aclosing(frames):
-            async for frame in frames:
-                yield _response(frame, self._cursors.make(purpose, frame.revision))
-
-    def _resumed_revision(self, purpose: tuple[str, ...], token: str) -> int | None:
-        if not token:
-            return None
-        try:
-            (revision,) = self._cursors.read(purpose, token)
-        except (CursorError, ValueError):
-            raise _resume_token_invalid() from None
-        return revision
+        feed = watched(self._conversations, conversation, request)
+        async with aclosing(self._watches.responses(feed, request)) as responses:
+            async for response in responses:
+                yield response
 
 
 def _conversation(session_id: str) -> Conversation:
     return Conversation(UUID(session_id), person())
 
 
-def _response(frame: Frame[MessageChange], token: str) -> messages_pb2.WatchMessagesResponse:
-    response = messages_pb2.WatchMessagesResponse(resume_token=token, changes=frame.changes)
-    match frame.signal:
-        case Signal.CURRENT:
-            response.current.CopyFrom(Current())
-        case Signal.HEARTBEAT:
-            response.heartbeat.CopyFrom(Heartbeat())
-        case Signal.RESET:
-            response.reset.CopyFrom(Reset())
-        case None:
-            pass
-        case _:
-            assert_never(frame.signal)
-    return response
+def _check_role(role: int) -> None:
+    """Makes sure that the caller may write messages of a role.
 
-
-def _role_denied() -> Refusal:
-    return Refusal(
-        grpc.StatusCode.PERMISSION_DENIED,
-        Reason.REASON_ROLE_DENIED,
-        "With a person's token, only messages of ROLE_USER can be written.",
-    )
-
-
-def _resume_token_invalid() -> Refusal:
-    return Refusal(
-        grpc.StatusCode.INVALID_ARGUMENT,
-        Reason.REASON_RESUME_TOKEN_INVALID,
-        "The resume token does not belong to this feed. Watch again without it.",
-    )
+    Raises:
+        Refusal: ROLE_DENIED.
+    """
+    if caller().service is None and role != Role.ROLE_USER:
+        raise Refusal(
+            grpc.StatusCode.PERMISSION_DENIED,
+            Reason.REASON_ROLE_DENIED,
+            "With a person's token, only messages of ROLE_USER can be written.",
+        )

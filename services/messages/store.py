@@ -1,226 +1,225 @@
-"""The rows of messages: SQL and nothing else.
-
-A conversation has one row that counts: its lock is what puts a conversation's writes in order, so
-sequences and revisions are dense and in commit order. The person is part of every key: there is no
-statement that could reach another person's rows.
-"""
+"""Reading and changing the rows of messages: SQL and nothing else."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from psycopg.errors import UniqueViolation
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
-    Column,
     ColumnElement,
-    DateTime,
-    Index,
     LargeBinary,
-    MetaData,
     Select,
-    SmallInteger,
-    Table,
     Uuid,
     and_,
+    any_,
     bindparam,
+    column,
     func,
     literal,
+    literal_column,
+    null,
+    or_,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
 
+from services.messages.tables import (
+    CONVERSATIONS,
+    IN_CONVERSATION,
+    MESSAGE_COLUMNS,
+    MESSAGES,
+    PERSON,
+    SESSION,
+    THIS_CONVERSATION,
+    Conversation,
+    ConversationRow,
+    MessageRow,
+)
 from services.runtime.database import Database, statement
-from services.runtime.encryption.data_key_table import DataKeyTable
-
-METADATA = MetaData(schema="messages")
-
-DATA_KEYS = DataKeyTable(METADATA, scope=("session_id", "user_id"))
-
-CONVERSATIONS = Table(
-    "conversations",
-    METADATA,
-    Column("session_id", Uuid, primary_key=True),
-    Column("user_id", Uuid, primary_key=True),
-    Column("last_sequence", BigInteger, nullable=False),
-    Column("message_count", BigInteger, nullable=False),
-    Column("revision", BigInteger, nullable=False),
-    Column("create_time", DateTime(timezone=True), nullable=False),
-)
-
-MESSAGES = Table(
-    "messages",
-    METADATA,
-    Column("session_id", Uuid, primary_key=True),
-    Column("user_id", Uuid, primary_key=True),
-    Column("message_id", Uuid, primary_key=True),
-    Column("sequence", BigInteger, nullable=False),
-    Column("revision", BigInteger, nullable=False),
-    Column("role", SmallInteger, nullable=False),
-    Column("body", LargeBinary, nullable=False),
-    Column("create_time", DateTime(timezone=True), nullable=False),
-    Column("update_time", DateTime(timezone=True), nullable=False),
-    Index("messages_by_sequence", "session_id", "user_id", "sequence", unique=True),
-    Index("messages_by_revision", "session_id", "user_id", "revision", unique=True),
-)
 
 MAXIMUM_BYTES = 1 << 20
 """How many bytes of bodies one read gives at most, unless its first row alone has more."""
 
+_EVERYTHING = (1 << 63) - 1
+
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
-    """Names a person's conversation: the scope of its rows, its data keys and its feed."""
+class Page:
+    """Messages that follow each other in an order."""
+
+    rows: Sequence[MessageRow]
+    more: bool
+    """Whether others follow these."""
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionRow:
+    """A conversation, and how far it has got."""
 
     session_id: UUID
     user_id: UUID
-
-    @property
-    def scope(self) -> tuple[UUID, UUID]:
-        """The ids, in the order of the tables' keys."""
-        return self.session_id, self.user_id
-
-    @property
-    def feed(self) -> str:
-        """The name of its feed."""
-        return f"{self.session_id}/{self.user_id}"
-
-
-@dataclass(frozen=True, slots=True)
-class ConversationRow:
-    """How far a conversation has got."""
-
     revision: int
 
 
 @dataclass(frozen=True, slots=True)
-class MessageRow:
-    """A message as stored: `body` is an envelope."""
+class _PageRow(MessageRow):
+    found: int
+    """How many rows there were before those that are too many bytes were left out."""
 
-    message_id: UUID
-    sequence: int
+
+@dataclass(frozen=True, slots=True)
+class _LockedRow:
     revision: int
-    role: int
-    body: bytes
-    create_time: datetime
-    update_time: datetime
 
 
 _CONVERSATION = CONVERSATIONS.c
 _MESSAGE = MESSAGES.c
-_SESSION = bindparam("session", type_=Uuid)
-_PERSON = bindparam("person", type_=Uuid)
 _ID = bindparam("message", type_=Uuid)
-_THIS_CONVERSATION = and_(_CONVERSATION.session_id == _SESSION, _CONVERSATION.user_id == _PERSON)
-_IN_CONVERSATION = and_(_MESSAGE.session_id == _SESSION, _MESSAGE.user_id == _PERSON)
-_MESSAGE_COLUMNS = (
-    _MESSAGE.message_id,
-    _MESSAGE.sequence,
-    _MESSAGE.revision,
-    _MESSAGE.role,
-    _MESSAGE.body,
-    _MESSAGE.create_time,
-    _MESSAGE.update_time,
-)
+_THIS_MESSAGE = and_(IN_CONVERSATION, _MESSAGE.message_id == _ID)
+_NOT_DELETED = _MESSAGE.body.is_not(None)
+_NOT_GONE = _CONVERSATION.delete_time.is_(None)
 
 
-def _within_bytes(condition: ColumnElement[bool], order: str, *, newest_first: bool) -> Select[Any]:
+def _within_bytes(condition: ColumnElement[bool], order: str, *, descending: bool) -> Select[Any]:
     """Messages in an order, as many as `limit` and `MAXIMUM_BYTES` allow, and one at least."""
     key = _MESSAGE[order]
     found = (
-        select(*_MESSAGE_COLUMNS)
-        .where(_IN_CONVERSATION, condition)
-        .order_by(key.desc() if newest_first else key)
+        select(*MESSAGE_COLUMNS)
+        .where(IN_CONVERSATION, condition)
+        .order_by(key.desc() if descending else key)
         .limit(bindparam("limit", type_=BigInteger))
         .subquery("found")
     )
-    place = found.c[order].desc() if newest_first else found.c[order]
-    size = func.octet_length(found.c.body)
+    place = found.c[order].desc() if descending else found.c[order]
+    size = func.coalesce(func.octet_length(found.c.body), 0)
     sized = select(
-        found, (func.sum(size).over(order_by=place) - size).label("bytes_before")
+        found,
+        (func.sum(size).over(order_by=place) - size).label("bytes_before"),
+        func.count().over().label("found"),
     ).subquery("sized")
     return (
-        select(*(sized.c[column.name] for column in _MESSAGE_COLUMNS))
+        select(*(sized.c[name] for name in _PageRow.__match_args__))
         .where(sized.c.bytes_before < literal(MAXIMUM_BYTES, BigInteger))
-        .order_by(sized.c[order].desc() if newest_first else sized.c[order])
+        .order_by(sized.c[order].desc() if descending else sized.c[order])
     )
 
 
 _GET_CONVERSATION = statement(
-    select(_CONVERSATION.revision).where(_THIS_CONVERSATION), ConversationRow
+    select(_CONVERSATION.revision, _CONVERSATION.delete_time).where(THIS_CONVERSATION),
+    ConversationRow,
 )
 _ADD_CONVERSATION = statement(
     insert(CONVERSATIONS)
     .values(
-        session_id=_SESSION,
-        user_id=_PERSON,
+        session_id=SESSION,
+        user_id=PERSON,
         last_sequence=0,
         message_count=0,
         revision=0,
         create_time=func.now(),
     )
     .on_conflict_do_nothing()
-    .returning(_CONVERSATION.revision),
+    .returning(_CONVERSATION.revision, _CONVERSATION.delete_time),
     ConversationRow,
 )
 
-_GET = statement(
-    select(*_MESSAGE_COLUMNS).where(_IN_CONVERSATION, _MESSAGE.message_id == _ID), MessageRow
+_GET = statement(select(*MESSAGE_COLUMNS).where(_THIS_MESSAGE), MessageRow)
+_GET_MANY = statement(
+    select(*MESSAGE_COLUMNS).where(
+        IN_CONVERSATION, _MESSAGE.message_id == any_(bindparam("messages", type_=ARRAY(Uuid)))
+    ),
+    MessageRow,
 )
-_OLDER = statement(
+_DOWN = statement(
     _within_bytes(
         and_(
-            _MESSAGE.sequence < bindparam("before", type_=BigInteger),
+            _NOT_DELETED,
+            _MESSAGE.sequence <= bindparam("first", type_=BigInteger),
             _MESSAGE.revision <= bindparam("as_of", type_=BigInteger),
         ),
         "sequence",
-        newest_first=True,
+        descending=True,
     ),
-    MessageRow,
+    _PageRow,
+)
+_UP = statement(
+    _within_bytes(
+        and_(_NOT_DELETED, _MESSAGE.sequence >= bindparam("first", type_=BigInteger)),
+        "sequence",
+        descending=False,
+    ),
+    _PageRow,
 )
 _CHANGED = statement(
     _within_bytes(
-        _MESSAGE.revision > bindparam("after", type_=BigInteger), "revision", newest_first=False
-    ),
-    MessageRow,
-)
-
-_is_new = ~select(literal(1)).where(_IN_CONVERSATION, _MESSAGE.message_id == _ID).exists()
-_counted = (
-    update(CONVERSATIONS)
-    .where(_THIS_CONVERSATION, _is_new)
-    .values(
-        last_sequence=_CONVERSATION.last_sequence + 1,
-        message_count=_CONVERSATION.message_count + 1,
-        revision=_CONVERSATION.revision + 1,
-    )
-    .returning(_CONVERSATION.last_sequence, _CONVERSATION.revision)
-    .cte("counted")
-)
-_APPEND = statement(
-    insert(MESSAGES)
-    .from_select(
-        [column.name for column in MESSAGES.columns],
-        select(
-            _SESSION,
-            _PERSON,
-            _ID,
-            _counted.c.last_sequence,
-            _counted.c.revision,
-            bindparam("role", type_=SmallInteger),
-            bindparam("body", type_=LargeBinary),
-            func.now(),
-            func.now(),
+        and_(
+            _MESSAGE.revision > bindparam("after", type_=BigInteger),
+            # As the index states it.
+            _MESSAGE.revision > literal_column("0"),
         ),
-    )
-    .returning(*_MESSAGE_COLUMNS),
-    MessageRow,
+        "revision",
+        descending=False,
+    ),
+    _PageRow,
 )
 
-_EVERYTHING = (1 << 63) - 1
+_named = (
+    func.unnest(bindparam("sessions", type_=ARRAY(Uuid)), bindparam("persons", type_=ARRAY(Uuid)))
+    .table_valued(column("session_id", Uuid), column("user_id", Uuid), name="named")
+    .render_derived()
+)
+_REVISIONS = statement(
+    select(_CONVERSATION.session_id, _CONVERSATION.user_id, _CONVERSATION.revision).where(
+        tuple_(_CONVERSATION.session_id, _CONVERSATION.user_id).in_(
+            select(_named.c.session_id, _named.c.user_id)
+        )
+    ),
+    RevisionRow,
+)
+
+_LOCK = statement(
+    select(_CONVERSATION.revision).where(THIS_CONVERSATION).with_for_update(), _LockedRow
+)
+_SEEN = bindparam("seen", type_=BigInteger)
+_as_seen = and_(_THIS_MESSAGE, _NOT_DELETED, or_(_SEEN.is_(None), _MESSAGE.revision == _SEEN))
+_is_as_seen = select(literal(1)).select_from(MESSAGES).where(_as_seen).exists()
+_changing = (
+    update(CONVERSATIONS)
+    .where(THIS_CONVERSATION, _is_as_seen)
+    .values(revision=_CONVERSATION.revision + 1)
+    .returning(_CONVERSATION.revision)
+    .cte("changing")
+)
+_CHANGE = statement(
+    update(MESSAGES)
+    .where(_THIS_MESSAGE)
+    .values(
+        body=bindparam("body", type_=LargeBinary),
+        original=bindparam("original", type_=LargeBinary),
+        revision=_changing.c.revision,
+        update_time=func.now(),
+    )
+    .returning(*MESSAGE_COLUMNS),
+    MessageRow,
+)
+_deleting = (
+    update(CONVERSATIONS)
+    .where(THIS_CONVERSATION, _is_as_seen)
+    .values(revision=_CONVERSATION.revision + 1, message_count=_CONVERSATION.message_count - 1)
+    .returning(_CONVERSATION.revision)
+    .cte("deleting")
+)
+_DELETE = statement(
+    update(MESSAGES)
+    .where(_THIS_MESSAGE)
+    .values(body=null(), original=null(), revision=_deleting.c.revision, update_time=func.now())
+    .returning(*MESSAGE_COLUMNS),
+    MessageRow,
+)
 
 
 class MessageStore:
@@ -231,53 +230,75 @@ class MessageStore:
 
     async def conversation(self, conversation: Conversation) -> ConversationRow | None:
         """How far the conversation has got; None when nothing was ever said in it."""
-        return await self._database.one(_GET_CONVERSATION, _named(conversation))
+        return await self._database.one(_GET_CONVERSATION, conversation.parameters)
 
     async def add_conversation(self, conversation: Conversation) -> None:
         """Makes the conversation's row, unless it is there."""
-        await self._database.one(_ADD_CONVERSATION, _named(conversation))
-
-    async def append(
-        self, conversation: Conversation, message_id: UUID, *, role: int, body: bytes
-    ) -> MessageRow | None:
-        """Adds a message at the end, on disk when this returns.
-
-        None when there is no such conversation, or a message of this id in it.
-        """
-        parameters = {**_named(conversation), "message": message_id, "role": role, "body": body}
-        try:
-            return await self._database.one(_APPEND, parameters)
-        except UniqueViolation:
-            # The same message, at the same time: the other one was first, and this statement
-            # changed nothing.
-            return None
+        await self._database.one(_ADD_CONVERSATION, conversation.parameters)
 
     async def get(self, conversation: Conversation, message_id: UUID) -> MessageRow | None:
-        """A message of the conversation."""
-        return await self._database.one(_GET, {**_named(conversation), "message": message_id})
+        """A message of the conversation, or its tombstone."""
+        return await self._database.one(_GET, {**conversation.parameters, "message": message_id})
 
-    async def older(
+    async def get_many(
+        self, conversation: Conversation, message_ids: Sequence[UUID]
+    ) -> dict[UUID, MessageRow]:
+        """The messages or tombstones that have these ids."""
+        parameters = {**conversation.parameters, "messages": list(message_ids)}
+        return {row.message_id: row for row in await self._database.all(_GET_MANY, parameters)}
+
+    async def newest_first(
         self,
         conversation: Conversation,
         *,
-        before: int = _EVERYTHING,
+        first: int = _EVERYTHING,
         as_of: int = _EVERYTHING,
         limit: int,
-    ) -> Sequence[MessageRow]:
-        """The messages with a sequence below `before`, the newest first.
+    ) -> Page:
+        """The messages from sequence `first` downwards.
 
         Those that were changed after revision `as_of` are left out.
         """
-        parameters = {**_named(conversation), "before": before, "as_of": as_of, "limit": limit}
-        return await self._database.all(_OLDER, parameters)
+        parameters = {**conversation.parameters, "first": first, "as_of": as_of}
+        rows = await self._database.all(_DOWN, {**parameters, "limit": limit + 1})
+        return _page(rows, limit)
 
-    async def changed(
-        self, conversation: Conversation, *, after: int, limit: int
-    ) -> Sequence[MessageRow]:
-        """The messages with a revision above `after`, in the order of their revisions."""
-        parameters = {**_named(conversation), "after": after, "limit": limit}
-        return await self._database.all(_CHANGED, parameters)
+    async def oldest_first(self, conversation: Conversation, *, first: int, limit: int) -> Page:
+        """The messages from sequence `first` upwards."""
+        parameters = {**conversation.parameters, "first": first, "limit": limit + 1}
+        return _page(await self._database.all(_UP, parameters), limit)
+
+    async def changed(self, conversation: Conversation, *, after: int, limit: int) -> Page:
+        """The messages and tombstones with a revision above `after`, in their revisions' order."""
+        parameters = {**conversation.parameters, "after": after, "limit": limit + 1}
+        return _page(await self._database.all(_CHANGED, parameters), limit)
+
+    async def change(
+        self, conversation: Conversation, seen: MessageRow, *, body: bytes, original: bytes
+    ) -> MessageRow | None:
+        """Gives a message another body; None when it is not as it was seen any more."""
+        parameters = {**conversation.parameters, "message": seen.message_id}
+        parameters |= {"seen": seen.revision, "body": body, "original": original}
+        rows = await self._database.in_one_trip(_LOCK, _CHANGE, parameters)
+        return rows[0] if rows else None
+
+    async def delete(
+        self, conversation: Conversation, message_id: UUID, *, seen: int | None
+    ) -> MessageRow | None:
+        """Leaves a tombstone of a message, if it is there and has the revision that was seen."""
+        parameters = {**conversation.parameters, "message": message_id, "seen": seen}
+        rows = await self._database.in_one_trip(_LOCK, _DELETE, parameters)
+        return rows[0] if rows else None
+
+    async def revisions(self, conversations: Sequence[Conversation]) -> list[RevisionRow]:
+        """The revisions of many conversations, of those that have begun."""
+        parameters = {
+            "sessions": [conversation.session_id for conversation in conversations],
+            "persons": [conversation.user_id for conversation in conversations],
+        }
+        return list(await self._database.all(_REVISIONS, parameters))
 
 
-def _named(conversation: Conversation) -> dict[str, object]:
-    return {"session": conversation.session_id, "person": conversation.user_id}
+def _page(rows: Sequence[_PageRow], limit: int) -> Page:
+    shown = rows[:limit]
+    return Page(shown, more=bool(rows) and rows[0].found > len(shown))

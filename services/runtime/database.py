@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import class_row
 from psycopg_pool import AsyncConnectionPool
 from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
@@ -81,6 +81,21 @@ class Database:
         rows = await self.all(query, parameters)
         return rows[0] if rows else None
 
+    async def in_one_trip(
+        self, first: Statement[Any], query: Statement[Row], parameters: Parameters
+    ) -> Sequence[Row]:
+        """Runs two statements in one transaction and one round trip, and gives the second's rows.
+
+        Each sees what was committed before it began, so the second sees what the first waited for.
+        """
+        async with self._pool.connection() as connection:
+            # PostgreSQL commits a pipeline at its end, which is when the block is left: only then
+            # is there a result.
+            async with connection.pipeline():
+                await _executed(connection, first, parameters)
+                cursor = await _executed(connection, query, parameters)
+            return await cursor.fetchall()
+
     async def connect(self) -> Connection:
         """A connection outside the pool, for whoever holds on to one (LISTEN)."""
         return cast(
@@ -113,9 +128,15 @@ async def fetch_all(
     connection: Connection, query: Statement[Row], parameters: Parameters
 ) -> Sequence[Row]:
     """Runs a statement on a connection and gives all its rows."""
-    cursor = connection.cursor(binary=True, row_factory=class_row(query.row))
-    await cursor.execute(query.sql, {**query.constants, **parameters})
+    cursor = await _executed(connection, query, parameters)
     return await cursor.fetchall() if cursor.description else ()
+
+
+async def _executed(
+    connection: Connection, query: Statement[Row], parameters: Parameters
+) -> AsyncCursor[Row]:
+    cursor = connection.cursor(binary=True, row_factory=class_row(query.row))
+    return await cursor.execute(query.sql, {**query.constants, **parameters})
 
 
 async def fetch_one(

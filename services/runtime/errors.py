@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from inglenook.errors.v1.errors_pb2 import Reason
 from psycopg import OperationalError
@@ -43,14 +43,19 @@ class Refusal(Exception):  # noqa: N818 - an answer of the contract, not a fault
         *,
         violations: Sequence[FieldViolation] = (),
         metadata: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
     ) -> None:
-        """Takes the status, the contract's reason, and what the caller shall do."""
+        """Takes the status, the contract's reason, and what the caller shall do.
+
+        `retry_after` is in seconds: when repeating the call may succeed.
+        """
         super().__init__(message)
         self.code = code
         self.reason = reason
         self.message = message
         self._violations = violations
         self._metadata = metadata or {}
+        self._retry_after = retry_after
 
     @property
     def reason_name(self) -> str:
@@ -69,6 +74,10 @@ class Refusal(Exception):  # noqa: N818 - an answer of the contract, not a fault
                 for violation in self._violations
             ]
             details.append(_packed(BadRequest(field_violations=listed)))
+        if self._retry_after is not None:
+            retry = RetryInfo()
+            retry.retry_delay.FromMilliseconds(round(self._retry_after * 1000))
+            details.append(_packed(retry))
         return Status(code=self.code.value[0], message=self.message, details=details)
 
 
@@ -118,6 +127,16 @@ def server_stopping() -> Refusal:
     )
 
 
+def server_busy(retry_after: float) -> Refusal:
+    """More is waiting than the service can hold; `retry_after` is in seconds."""
+    return Refusal(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        Reason.REASON_SERVER_BUSY,
+        "The server is busy. Try again after the delay given.",
+        retry_after=retry_after,
+    )
+
+
 def etag_stale() -> Refusal:
     """What the caller wants to change was changed since the caller read it."""
     return Refusal(
@@ -159,7 +178,7 @@ def refusal_of(error: Exception) -> Refusal:
             )
 
 
-def _packed(detail: ErrorInfo | BadRequest) -> AnyMessage:
+def _packed(detail: ErrorInfo | BadRequest | RetryInfo) -> AnyMessage:
     packed = AnyMessage()
     packed.Pack(detail)
     return packed

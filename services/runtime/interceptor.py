@@ -82,11 +82,14 @@ class CallInterceptor(AsyncServerInterceptor):
         try:
             guarded = self._guard_of(method_name)
             identity = await self._admit(guarded.method, metadata)
-            request = self._read(guarded, request_or_iterator)
-            if guarded.method.server_streaming:
-                frames = method(request, context)
+            if guarded.method.client_streaming:
+                sent = _until(_deadline(identity), aiter(request_or_iterator))
+                response = await method(self._read_each(guarded, sent), context)
+            elif guarded.method.server_streaming:
+                frames = method(self._read(guarded, request_or_iterator), context)
                 return _guarded_stream(frames, identity, context, method_name, started)
-            response = await method(request, context)
+            else:
+                response = await method(self._read(guarded, request_or_iterator), context)
         except Exception as error:
             await _refuse(error, context, method_name, started)
             raise  # Not reached: refusing ends the call.
@@ -132,12 +135,26 @@ class CallInterceptor(AsyncServerInterceptor):
             raise request_invalid([_field_violation(violation) for violation in violations])
         return request
 
+    async def _read_each(
+        self, guarded: GuardedMethod, sent: AsyncIterator[bytes]
+    ) -> AsyncIterator[Message]:
+        """The requests of a stream, as they come.
+
+        Raises:
+            Refusal: one cannot be read, or breaks rules.
+        """
+        async for raw in sent:
+            yield self._read(guarded, raw)
+
 
 def _field_violation(violation: Violation) -> FieldViolation:
     found = violation.proto
     path = found.field.elements if found.field is not None else []
     return FieldViolation(
-        field=".".join(step.field_name for step in path),
+        field=".".join(
+            step.field_name + (f"[{step.subscript.value}]" if step.subscript else "")
+            for step in path
+        ),
         description=found.message,
         rule=found.rule_id,
     )
@@ -160,13 +177,17 @@ async def _guarded_stream(
     started: float,
 ) -> AsyncIterator[Any]:
     """A handler's frames, for as long as the caller's token is good."""
-    deadline = float("inf") if identity is None else identity.expires_at
     try:
-        async for frame in _until(deadline, frames):
+        async for frame in _until(_deadline(identity), frames):
             yield frame
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a refusal
         await _refuse(error, context, method_name, started)
     _note(method_name, "OK", started)
+
+
+def _deadline(identity: Identity | None) -> float:
+    """When a call's streams end, in seconds since the epoch."""
+    return float("inf") if identity is None else identity.expires_at
 
 
 async def _until(deadline: float, frames: AsyncIterator[Any]) -> AsyncIterator[Any]:

@@ -40,6 +40,13 @@ _OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
 )
 
+_HANDLER_KINDS = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+}
+"""How a handler is made, by whether requests and responses are streams."""
+
 
 @dataclass(frozen=True, slots=True)
 class Implementation:
@@ -104,11 +111,7 @@ def _handler(
     method: MethodDescriptor,
     handle: Any,  # noqa: ANN401 - each method's own
 ) -> "grpc.RpcMethodHandler[Any, Any]":
-    make = (
-        grpc.unary_stream_rpc_method_handler
-        if method.server_streaming
-        else grpc.unary_unary_rpc_method_handler
-    )
+    make = _HANDLER_KINDS[method.client_streaming, method.server_streaming]
     return make(handle, request_deserializer=None, response_serializer=_serialized)
 
 

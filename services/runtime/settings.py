@@ -176,6 +176,8 @@ class ServiceSettings(IdentitySettings, DatabaseSettings, KeySettings):
 
     listen: Annotated[str, Field(pattern=r"^.+:\d+$")]
     """The address the service answers on: `127.0.0.1:50051`."""
+    streams_per_person: Annotated[int, Field(ge=1)] = 100
+    """How many watches one person may have open at a process."""
     drain_seconds: Annotated[float, Field(ge=0, le=600)] = 10.0
     """How long calls under way may go on after the service was told to stop."""
 

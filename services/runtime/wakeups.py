@@ -1,9 +1,9 @@
 """Telling other processes that a feed has news: PostgreSQL's NOTIFY.
 
-A wake-up carries a feed's name and nothing of what happened. It may be lost, come twice or late:
-whoever is woken reads the stored state, and a slow poll covers the ones that never came. They are
-sent after the commit and not in it, since NOTIFY inside a transaction makes commits wait for each
-other.
+A wake-up carries a feed's name and its revision, and nothing of what happened. It may be lost, come
+twice or late: whoever is woken reads the stored state, and a slow poll covers the ones that never
+came. They are sent after the commit and not in it, since NOTIFY inside a transaction makes commits
+wait for each other.
 """
 
 import asyncio
@@ -20,19 +20,30 @@ _log = logging.getLogger(__name__)
 _PAYLOAD_BYTES = 7_900  # PostgreSQL refuses 8,000.
 _RECONNECT_SECONDS = 1.0
 _SEPARATOR = " "
+_EQUALS = "="
 
 
 class Wakeups:
     """One process's link to the others on a channel. Use as `async with`."""
 
     def __init__(
-        self, database: Database, channel: str, wake: Callable[[str | None], None]
+        self,
+        database: Database,
+        channel: str,
+        *,
+        learn: Callable[[str, int], None],
+        look: Callable[[], None],
     ) -> None:
-        """Takes the channel's name and what to call with a feed's name, or with None for "any"."""
+        """Takes the channel's name, and what to call.
+
+        `learn` is called with each feed that has news and its revision, `look` when wake-ups may
+        have been lost.
+        """
         self._database = database
         self._channel = channel
-        self._wake = wake
-        self._pending: dict[str, None] = {}
+        self._learn = learn
+        self._look = look
+        self._pending: dict[str, int] = {}
         self._has_pending = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -50,9 +61,9 @@ class Wakeups:
             with suppress(asyncio.CancelledError):
                 await task
 
-    def send(self, feed: str) -> None:
+    def send(self, feed: str, revision: int) -> None:
         """Wakes the watchers of a feed in every other process, soon; many at once go together."""
-        self._pending[feed] = None
+        self._pending[feed] = max(revision, self._pending.get(feed, 0))
         self._has_pending.set()
 
     async def _receive_always(self) -> None:
@@ -67,10 +78,11 @@ class Wakeups:
 
     async def _receive(self, connection: Connection) -> None:
         await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
-        self._wake(None)  # Whatever was sent while nobody listened is lost: let all look.
+        self._look()  # Whatever was sent while nobody listened is lost.
         async for notification in connection.notifies():
-            for feed in notification.payload.split(_SEPARATOR):
-                self._wake(feed)
+            for news in notification.payload.split(_SEPARATOR):
+                feed, _, revision = news.rpartition(_EQUALS)
+                self._learn(feed, int(revision))
 
     async def _send_always(self) -> None:
         connection: Connection | None = None
@@ -95,11 +107,12 @@ class Wakeups:
         """As many waiting feeds as one notification can name."""
         taken: list[str] = []
         length = 0
-        for feed in list(self._pending):
-            length += len(feed) + len(_SEPARATOR)
+        for feed, revision in list(self._pending.items()):
+            news = f"{feed}{_EQUALS}{revision}"
+            length += len(news) + len(_SEPARATOR)
             if length > _PAYLOAD_BYTES:
                 break
-            taken.append(feed)
+            taken.append(news)
             del self._pending[feed]
         if not self._pending:
             self._has_pending.clear()

@@ -12,6 +12,7 @@ from services.runtime.encryption.providers import key_provider
 from services.runtime.program import Program, commands_of
 from services.runtime.server import Implementation, serve
 from services.runtime.settings import ServiceSettings
+from services.sessions.live import session_feeds
 from services.sessions.service import Sessions
 from services.sessions.store import DATA_KEYS, SessionStore
 
@@ -22,20 +23,23 @@ class SessionsSettings(ServiceSettings):
     """What the sessions service needs to run."""
 
     token_key_file: Path
-    """The key of page tokens: 32 bytes in base64, the same for all replicas."""
+    """The key of page and resume tokens: 32 bytes in base64, the same for all replicas."""
 
 
 async def run(settings: SessionsSettings) -> None:
     """Serves sessions until told to stop."""
     provider = key_provider(settings)
     cursors = Cursors(read_token_key(settings.token_key_file))
-    async with Database(
-        settings.database_url, pool_size=settings.database_pool, name="sessions"
-    ) as database:
+    async with (
+        Database(
+            settings.database_url, pool_size=settings.database_pool, name="sessions"
+        ) as database,
+        session_feeds(database, settings, cursors) as feeds,
+    ):
         keys = DataKeys(database, DATA_KEYS, provider)
         await keys.prepare()
-        sessions = Sessions(SessionStore(database), keys, cursors)
-        await serve(settings, Implementation(_SERVICE, sessions))
+        sessions = Sessions(SessionStore(database), keys, cursors, feeds)
+        await serve(settings, Implementation(_SERVICE, sessions, feeds.feeds.stop))
 
 
 def main() -> None:

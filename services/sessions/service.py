@@ -1,5 +1,7 @@
 """The methods of SessionsService."""
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from uuid import UUID, uuid4
 
 import grpc
@@ -14,8 +16,10 @@ from services.runtime.errors import Refusal, etag_stale, id_reused, session_not_
 from services.runtime.etags import etag_of, expected_revision
 from services.runtime.field_masks import changed_text
 from services.runtime.identity import person
+from services.runtime.live import Live
 from services.runtime.pages import page_limit, page_start
 from services.runtime.timestamps import timestamp_of
+from services.sessions.live import watched
 from services.sessions.store import SessionChange, SessionRow, SessionStore
 
 _NEWEST = (1 << 63) - 1
@@ -24,11 +28,12 @@ _NEWEST = (1 << 63) - 1
 class Sessions:
     """A person's own sessions."""
 
-    def __init__(self, store: SessionStore, keys: DataKeys, cursors: Cursors) -> None:
-        """Takes where sessions are stored, what encrypts titles, and what makes page tokens."""
+    def __init__(self, store: SessionStore, keys: DataKeys, cursors: Cursors, feeds: Live) -> None:
+        """Takes where sessions are, what encrypts titles, what makes tokens, who follows them."""
         self._store = store
         self._keys = keys
         self._cursors = cursors
+        self._live = feeds
 
     async def CreateSession(
         self, request: sessions_pb2.CreateSessionRequest, _context: object
@@ -44,7 +49,7 @@ class Sessions:
                 state=SessionState.SESSION_STATE_ACTIVE,
             )
             if row is not None:
-                return sessions_pb2.CreateSessionResponse(session=await self._session(row))
+                return sessions_pb2.CreateSessionResponse(session=await self._announced(row))
             row = await self._require(session_id)  # The same call at the same time was first.
         session = await self._session(row)
         if session.title != request.title:
@@ -92,7 +97,9 @@ class Sessions:
             await self._require(session_id)
             sealed = await self._seal(session_id, title)
             change = SessionChange(title=sealed, expected_revision=expected)
-            row = await self._change(session_id, change)
+            return sessions_pb2.UpdateSessionResponse(
+                session=await self._change(session_id, change)
+            )
         return sessions_pb2.UpdateSessionResponse(session=await self._session(row))
 
     async def CompleteSession(
@@ -104,8 +111,8 @@ class Sessions:
             expected_state=SessionState.SESSION_STATE_ACTIVE,
             expected_revision=expected_revision(request.etag),
         )
-        row = await self._change(UUID(request.session_id), change)
-        return sessions_pb2.CompleteSessionResponse(session=await self._session(row))
+        session = await self._change(UUID(request.session_id), change)
+        return sessions_pb2.CompleteSessionResponse(session=session)
 
     async def ResumeSession(
         self, request: sessions_pb2.ResumeSessionRequest, _context: object
@@ -117,13 +124,22 @@ class Sessions:
             expected_state=SessionState.SESSION_STATE_COMPLETED,
             expected_revision=expected_revision(request.etag),
         )
-        row = await self._change(UUID(request.session_id), change)
-        return sessions_pb2.ResumeSessionResponse(session=await self._session(row))
+        session = await self._change(UUID(request.session_id), change)
+        return sessions_pb2.ResumeSessionResponse(session=session)
 
-    async def _change(self, session_id: UUID, change: SessionChange) -> SessionRow:
+    async def WatchSessions(
+        self, request: sessions_pb2.WatchSessionsRequest, _context: object
+    ) -> AsyncIterator[bytes]:
+        """The caller's sessions, live."""
+        feed = watched(self._store, person(), request, self._session)
+        async with aclosing(self._live.watches.responses(feed, request)) as responses:
+            async for response in responses:
+                yield response
+
+    async def _change(self, session_id: UUID, change: SessionChange) -> sessions_pb2.Session:
         changed = await self._store.change(person(), session_id, change)
         if changed is not None:
-            return changed
+            return await self._announced(changed)
         row = await self._require(session_id)
         if change.expected_revision in (None, row.revision) and row.state == change.state:
             raise _state_wrong(change.state)
@@ -134,6 +150,13 @@ class Sessions:
         if row is None:
             raise session_not_found()
         return row
+
+    async def _announced(self, row: SessionRow) -> sessions_pb2.Session:
+        """A session that was just stored; whoever watches is told."""
+        session = await self._session(row)
+        change = sessions_pb2.SessionChange(upserted=session)
+        self._live.announce(str(row.user_id), change, row.revision)
+        return session
 
     async def _session(self, row: SessionRow) -> sessions_pb2.Session:
         place = _place(row.user_id, row.session_id)

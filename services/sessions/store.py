@@ -11,6 +11,7 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     Boolean,
     Column,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     Table,
     Uuid,
     and_,
+    any_,
     bindparam,
     case,
     func,
@@ -77,6 +79,14 @@ class SessionRow:
     create_time: datetime
     update_time: datetime
     last_activity_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionRow:
+    """How far a person's sessions have got."""
+
+    user_id: UUID
+    revision: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +182,28 @@ _CHANGE = statement(
 )
 
 
+_REVISIONS = statement(
+    select(PEOPLE.c.user_id, PEOPLE.c.revision).where(
+        PEOPLE.c.user_id == any_(bindparam("people", type_=ARRAY(Uuid)))
+    ),
+    RevisionRow,
+)
+_NEWEST = statement(
+    select(SESSIONS)
+    .where(_COLUMNS.user_id == _PERSON, _COLUMNS.revision <= bindparam("as_of", type_=BigInteger))
+    .order_by(_COLUMNS.activity.desc())
+    .limit(bindparam("limit", type_=BigInteger)),
+    SessionRow,
+)
+_CHANGED = statement(
+    select(SESSIONS)
+    .where(_COLUMNS.user_id == _PERSON, _COLUMNS.revision > bindparam("after", type_=BigInteger))
+    .order_by(_COLUMNS.revision)
+    .limit(bindparam("limit", type_=BigInteger)),
+    SessionRow,
+)
+
+
 class SessionStore:
     """Reads and writes sessions; every statement names the person whose they are."""
 
@@ -188,6 +220,20 @@ class SessionStore:
         """The person's sessions with an activity below `before`, the latest first."""
         parameters = {"person": person, "before": before, "limit": limit, "state": state}
         return await self._database.all(_PAGE, parameters)
+
+    async def revisions(self, people: Sequence[UUID]) -> Sequence[RevisionRow]:
+        """The revisions of many people's sessions, of those who have any."""
+        return await self._database.all(_REVISIONS, {"people": list(people)})
+
+    async def newest(self, person: UUID, *, as_of: int, limit: int) -> Sequence[SessionRow]:
+        """The person's sessions that were not changed after a revision, the latest active first."""
+        parameters = {"person": person, "as_of": as_of, "limit": limit}
+        return await self._database.all(_NEWEST, parameters)
+
+    async def changed(self, person: UUID, *, after: int, limit: int) -> Sequence[SessionRow]:
+        """The person's sessions with a revision above `after`, in the order of their revisions."""
+        parameters = {"person": person, "after": after, "limit": limit}
+        return await self._database.all(_CHANGED, parameters)
 
     async def add(
         self, person: UUID, session: UUID, *, title: bytes, state: int

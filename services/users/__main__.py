@@ -9,6 +9,7 @@ from inglenook.sessions.v1.sessions_pb2_grpc import SessionsServiceStub
 from inglenook.users.v1 import users_pb2
 from pydantic import Field
 
+from services.runtime.cursors import Cursors, read_token_key
 from services.runtime.database import Database
 from services.runtime.development_issuer import development_token
 from services.runtime.encryption.data_keys import DataKeys
@@ -17,6 +18,7 @@ from services.runtime.peers import channel_to
 from services.runtime.program import Program, commands_of
 from services.runtime.server import Implementation, serve
 from services.runtime.settings import ServiceSettings
+from services.users.live import user_feeds
 from services.users.service import Users
 from services.users.store import DATA_KEYS, UserStore
 
@@ -26,6 +28,8 @@ _SERVICE = users_pb2.DESCRIPTOR.services_by_name["UsersService"]
 class UsersSettings(ServiceSettings):
     """What the users service needs to run."""
 
+    token_key_file: Path
+    """The key of resume tokens: 32 bytes in base64, the same for all replicas."""
     sessions_address: Annotated[str, Field(min_length=1)]
     """Where the sessions service answers."""
 
@@ -33,14 +37,16 @@ class UsersSettings(ServiceSettings):
 async def run(settings: UsersSettings) -> None:
     """Serves users until told to stop."""
     provider = key_provider(settings)
+    cursors = Cursors(read_token_key(settings.token_key_file))
     async with (
         Database(settings.database_url, pool_size=settings.database_pool, name="users") as database,
         channel_to(settings.sessions_address) as sessions,
+        user_feeds(database, settings, cursors) as feeds,
     ):
         keys = DataKeys(database, DATA_KEYS, provider)
         await keys.prepare()
-        users = Users(UserStore(database), keys, SessionsServiceStub(sessions))
-        await serve(settings, Implementation(_SERVICE, users))
+        users = Users(UserStore(database), keys, SessionsServiceStub(sessions), feeds)
+        await serve(settings, Implementation(_SERVICE, users, feeds.feeds.stop))
 
 
 def _print_token(person: str, hours: float) -> None:

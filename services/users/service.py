@@ -1,5 +1,7 @@
 """The methods of UsersService."""
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -14,8 +16,10 @@ from services.runtime.errors import Refusal, etag_stale
 from services.runtime.etags import etag_of, expected_revision
 from services.runtime.field_masks import changed_text
 from services.runtime.identity import caller, person
+from services.runtime.live import Live
 from services.runtime.peers import TIMEOUT, answer_of, on_behalf_of_caller
 from services.runtime.timestamps import timestamp_of
+from services.users.live import watched
 from services.users.store import UserRow, UserStore
 
 if TYPE_CHECKING:
@@ -26,12 +30,17 @@ class Users:
     """A person's own profile and current session."""
 
     def __init__(
-        self, store: UserStore, keys: DataKeys, sessions: "SessionsServiceAsyncStub"
+        self,
+        store: UserStore,
+        keys: DataKeys,
+        sessions: "SessionsServiceAsyncStub",
+        feeds: Live,
     ) -> None:
-        """Takes where profiles are stored, what encrypts them, and who has the sessions."""
+        """Takes where profiles are, what encrypts them, who has the sessions, who follows."""
         self._store = store
         self._keys = keys
         self._sessions = sessions
+        self._live = feeds
 
     async def GetMe(
         self, _request: users_pb2.GetMeRequest, _context: object
@@ -54,6 +63,7 @@ class Users:
         changed = await self._store.rename(row.user_id, sealed, expected=expected)
         if changed is None:
             raise etag_stale()
+        await self._announce(changed)
         return users_pb2.UpdateMeResponse(user=await self._user(changed))
 
     async def SetCurrentSession(
@@ -64,7 +74,7 @@ class Users:
         if session is not None:
             await self._require_session(session)
         row = await self._row()
-        await self._store.set_current_session(row.user_id, session)
+        await self._announce(await self._store.set_current_session(row.user_id, session))
         return users_pb2.SetCurrentSessionResponse(current_session=_current(session))
 
     async def GetCurrentSession(
@@ -76,9 +86,29 @@ class Users:
         if noted is not None:
             if await self._has_session(noted):
                 return users_pb2.GetCurrentSessionResponse(current_session=_current(noted))
-            await self._store.clear_current_session(person(), noted)
+            await self._announce(await self._store.clear_current_session(person(), noted))
         latest = await self._latest_active_session()
         return users_pb2.GetCurrentSessionResponse(current_session=_current(latest))
+
+    async def WatchMe(
+        self, request: users_pb2.WatchMeRequest, _context: object
+    ) -> AsyncIterator[bytes]:
+        """The caller's profile and current session, live."""
+        feed = watched(person(), self._row, self._me)
+        async with aclosing(self._live.watches.responses(feed, request)) as responses:
+            async for response in responses:
+                yield response
+
+    async def _announce(self, changed: UserRow | None) -> None:
+        """Tells whoever watches of what was just stored, if anything was."""
+        if changed is not None:
+            change = await self._me(changed)
+            self._live.announce(str(changed.user_id), change, changed.feed_revision)
+
+    async def _me(self, row: UserRow) -> users_pb2.MeChange:
+        return users_pb2.MeChange(
+            user=await self._user(row), current_session=_current(row.current_session_id)
+        )
 
     async def _row(self) -> UserRow:
         """The caller's row, made from what the token states if there is none."""

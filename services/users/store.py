@@ -1,10 +1,12 @@
 """The rows of users: SQL and nothing else."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     Column,
     DateTime,
@@ -12,10 +14,13 @@ from sqlalchemy import (
     MetaData,
     Table,
     Uuid,
+    any_,
     bindparam,
     func,
+    null,
     or_,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
@@ -35,6 +40,8 @@ USERS = Table(
     Column("email", LargeBinary, nullable=False),
     Column("current_session_id", Uuid),
     Column("revision", BigInteger, nullable=False),
+    # Of the feed: grows with every change, also those that leave the profile as it is.
+    Column("feed_revision", BigInteger, nullable=False, server_default=text("1")),
     Column("create_time", DateTime(timezone=True), nullable=False),
     Column("update_time", DateTime(timezone=True), nullable=False),
 )
@@ -49,8 +56,17 @@ class UserRow:
     email: bytes
     current_session_id: UUID | None
     revision: int
+    feed_revision: int
     create_time: datetime
     update_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionRow:
+    """How far a person's feed has got."""
+
+    user_id: UUID
+    feed_revision: int
 
 
 _COLUMNS = USERS.c
@@ -64,6 +80,7 @@ _ADD = statement(
         name=bindparam("name", type_=LargeBinary),
         email=bindparam("email", type_=LargeBinary),
         revision=1,
+        feed_revision=1,
         create_time=func.now(),
         update_time=func.now(),
     )
@@ -83,6 +100,7 @@ _RENAME = statement(
     .values(
         name=bindparam("new_name", type_=LargeBinary),
         revision=_COLUMNS.revision + 1,
+        feed_revision=_COLUMNS.feed_revision + 1,
         update_time=func.now(),
     )
     .returning(USERS),
@@ -90,17 +108,26 @@ _RENAME = statement(
 )
 _SET_CURRENT = statement(
     update(USERS)
-    .where(_MINE)
-    .values(current_session_id=bindparam("session", type_=Uuid))
+    .where(_MINE, _COLUMNS.current_session_id.is_distinct_from(bindparam("session", type_=Uuid)))
+    .values(
+        current_session_id=bindparam("session", type_=Uuid),
+        feed_revision=_COLUMNS.feed_revision + 1,
+    )
     .returning(USERS),
     UserRow,
 )
 _CLEAR_CURRENT = statement(
     update(USERS)
     .where(_MINE, _COLUMNS.current_session_id == bindparam("session", type_=Uuid))
-    .values(current_session_id=None)
+    .values(current_session_id=null(), feed_revision=_COLUMNS.feed_revision + 1)
     .returning(USERS),
     UserRow,
+)
+_REVISIONS = statement(
+    select(_COLUMNS.user_id, _COLUMNS.feed_revision).where(
+        _COLUMNS.user_id == any_(bindparam("people", type_=ARRAY(Uuid)))
+    ),
+    RevisionRow,
 )
 
 
@@ -114,6 +141,10 @@ class UserStore:
         """The person's row."""
         return await self._database.one(_GET, {"person": person})
 
+    async def revisions(self, people: Sequence[UUID]) -> Sequence[RevisionRow]:
+        """How far the feeds of many people have got, of those who have a profile."""
+        return await self._database.all(_REVISIONS, {"people": list(people)})
+
     async def add(self, person: UUID, *, name: bytes, email: bytes) -> UserRow | None:
         """Adds the person's row; None when there is one already."""
         return await self._database.one(_ADD, {"person": person, "name": name, "email": email})
@@ -123,10 +154,10 @@ class UserStore:
         parameters = {"person": person, "new_name": name, "expected": expected}
         return await self._database.one(_RENAME, parameters)
 
-    async def set_current_session(self, person: UUID, session: UUID | None) -> None:
-        """Notes which session the person is in."""
-        await self._database.one(_SET_CURRENT, {"person": person, "session": session})
+    async def set_current_session(self, person: UUID, session: UUID | None) -> UserRow | None:
+        """Notes which session the person is in; None when that was noted already."""
+        return await self._database.one(_SET_CURRENT, {"person": person, "session": session})
 
-    async def clear_current_session(self, person: UUID, session: UUID) -> None:
-        """Clears the note if it is still this session."""
-        await self._database.one(_CLEAR_CURRENT, {"person": person, "session": session})
+    async def clear_current_session(self, person: UUID, session: UUID) -> UserRow | None:
+        """Clears the note if it is still this session; None when it is not."""
+        return await self._database.one(_CLEAR_CURRENT, {"person": person, "session": session})

@@ -17,7 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from contract.compile import ROOT
 from local.stack import Stack
-from services.messages.store import METADATA as MESSAGES
+from services.messages.tables import METADATA as MESSAGES
 from services.sessions.store import METADATA as SESSIONS
 from services.users.store import METADATA as USERS
 

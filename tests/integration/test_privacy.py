@@ -1,14 +1,28 @@
 """Nothing that a person wrote, and no name of theirs, is in the database or in a log."""
 
+import re
+from itertools import islice
+from typing import Any, cast
 from uuid import uuid4
 
+import grpc
 import psycopg
 import pytest
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct
+from inglenook.messages.v1.messages_pb2 import Role
+from inglenook.sessions.v1 import sessions_pb2  # noqa: F401 - known to the descriptor pool
+from inglenook.users.v1 import users_pb2  # noqa: F401
 from psycopg import sql
 
+from contract.compile import DESCRIPTORS
+from contract.methods import Method, load_methods
 from local.home import SERVICES
 from local.stack import Stack
-from tests.integration.calls import MakePerson, Refused, wait_for_log
+from tests.integration.calls import MakePerson, Person, Refused, wait_for_log
 
 
 def _everything_written(stack: Stack) -> bytes:
@@ -20,26 +34,109 @@ def _everything_written(stack: Stack) -> bytes:
     return b"".join(path.read_bytes() for path in files if path.is_file())
 
 
-def test_no_word_of_a_person_is_on_disk(stack: Stack, person: MakePerson) -> None:
-    alice = person("alice")
-    canaries = {name: f"canary-{name}-{uuid4().hex}" for name in "tcmkvnqz"}
-    session = alice.new_session(canaries["t"])
-    alice.say(
-        session,
-        canaries["c"],
-        model=canaries["m"],
-        metadata={canaries["k"]: canaries["v"]},
+class Canaries:
+    """Requests of any method with a canary in every text, and what came of calling with them."""
+
+    def __init__(self, alice: Person) -> None:
+        self._alice = alice
+        self.session = alice.new_session()
+        self._ids: dict[str, str] = {}
+        self.planted: list[str] = []
+        self.accepted: set[str] = set()
+        self.complaints = ""
+        """All that was refused, as the caller got it."""
+
+    def canary(self) -> str:
+        self.planted.append(f"canary-{uuid4().hex}")
+        return self.planted[-1]
+
+    def call_everywhere(self, stack: Stack, method: Method, *, fit: bool) -> None:
+        """Calls a method at its service, and through the gateway."""
+        descriptor = descriptor_pool.Default().FindMessageTypeByName(method.request)
+        for name in (method.service.split(".")[1], "gateway"):
+            self._ids = {"session_id": self.session, "message_id": str(uuid4())}
+            if method.name == "CreateSession":
+                self._ids["session_id"] = str(uuid4())
+            elif method.name not in {"AppendMessage", "ImportMessages"}:
+                self._ids["message_id"] = self._alice.say(self.session, "here")["messageId"]
+            request = self.request(descriptor, fit=fit)
+            self._call(stack, name, method, request)
+
+    def request(self, descriptor: Descriptor, *, fit: bool) -> Message:
+        """A request with a canary in every text that a person could write; unless `fit`, in every
+        other text too, where none belongs.
+        """
+        request = message_factory.GetMessageClass(descriptor)()
+        for field in descriptor.fields:
+            if field.message_type is None:
+                if field.type == field.TYPE_STRING:
+                    setattr(request, field.name, self._text(field.name, fit=fit))
+                elif field.name == "role":
+                    request.role = Role.ROLE_USER  # type: ignore[attr-defined]
+            elif field.name == "metadata_patch" and fit:
+                continue  # Not together with metadata.
+            elif isinstance(struct := getattr(request, field.name), Struct):
+                struct[self.canary()] = [self.canary(), {self.canary(): self.canary()}]
+            elif isinstance(mask := getattr(request, field.name), FieldMask):
+                mask.paths.extend([] if fit else [self.canary()])
+            elif field.is_repeated:
+                getattr(request, field.name).append(self.request(field.message_type, fit=fit))
+        return request
+
+    def _text(self, field: str, *, fit: bool) -> str:
+        written = field in {"content", "model", "title", "name", "email", "query"}
+        return self.canary() if written or not fit else self._ids.get(field, "")
+
+    def _call(self, stack: Stack, name: str, method: Method, request: Message) -> None:
+        raw = request.SerializeToString()
+        metadata = (("authorization", f"Bearer {stack.token('alice')}"),)
+        with grpc.insecure_channel(stack.ports.address(name)) as channel:
+            try:
+                _first_answer(channel, method, raw, metadata)
+                self.accepted.add(method.name)
+            except grpc.RpcError as error:
+                self.complaints += f"{error!r} {cast('Any', error).trailing_metadata()}"
+
+
+def _first_answer(
+    channel: grpc.Channel, method: Method, raw: bytes, metadata: tuple[tuple[str, str], ...]
+) -> bytes:
+    make = getattr(
+        channel,
+        f"{'stream' if method.client_streaming else 'unary'}"
+        f"_{'stream' if method.server_streaming else 'unary'}",
     )
-    alice.call("PATCH", "/v1/me", {"name": canaries["n"]})
-    # Refused ones too: an error may quote what it failed on.
-    path = f"/v1/sessions/{session}/messages"
-    alice.refused("POST", path, {"content": canaries["q"] + "\0"})
-    alice.refused("POST", path, {"content": {canaries["z"]: canaries["z"]}})
+    sent = iter([raw]) if method.client_streaming else raw
+    answer = make(method.path)(sent, metadata=metadata, timeout=20)
+    return b"".join(islice(answer, 1)) if method.server_streaming else answer
+
+
+@pytest.mark.parametrize("fit", [True, False], ids=["accepted", "refused"])
+def test_no_word_of_a_person_is_on_disk_or_in_an_error(
+    stack: Stack, person: MakePerson, fit: bool
+) -> None:
+    alice = person("alice")
+    canaries = Canaries(alice)
+    methods = load_methods(DESCRIPTORS)
+    for method in methods:
+        canaries.call_everywhere(stack, method, fit=fit)
+    if fit:
+        assert canaries.accepted == {method.name for method in methods}
+    # Over HTTP too: an error of the gateway's may quote what it failed on.
+    path = f"/v1/sessions/{canaries.session}/messages"
+    for body in (
+        {"content": canaries.canary() + "\0"},
+        {"content": {canaries.canary(): canaries.canary()}},
+        {"content": "a", "role": canaries.canary()},
+    ):
+        canaries.complaints += alice.http.post(path, json=body).text
     last = alice.http.get(path)
     wait_for_log(stack, "gateway", last.headers["x-request-id"])
     written = _everything_written(stack)
-    for canary in (*canaries.values(), "alice@example.com"):
-        assert canary.encode() not in written
+    assert not re.findall(rb"canary-[0-9a-f]{32}", written)
+    assert b"alice@example.com" not in written
+    assert canaries.complaints
+    assert "canary-" not in canaries.complaints
     token = stack.token("alice").encode()
     assert token.rpartition(b".")[2] not in written
 

@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from itertools import chain
 from typing import Any
 from uuid import uuid4
@@ -19,6 +17,7 @@ from inglenook.sessions.v1.sessions_pb2_grpc import SessionsServiceStub
 
 from local.stack import Stack, free_ports
 from tests.integration.calls import MakePerson, refusal_over_grpc
+from tests.integration.replicas import start_replica
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -72,26 +71,6 @@ async def session(stack: Stack, alice: Metadata) -> str:
 async def messages(stack: Stack) -> AsyncIterator[MessagesServiceStub]:
     async with grpc.aio.insecure_channel(stack.ports.address("messages")) as channel:
         yield MessagesServiceStub(channel)
-
-
-@pytest.fixture
-def replica(stack: Stack) -> Iterator[int]:
-    """A second process of the messages service; gives its port."""
-    port = free_ports().gateway
-    process = _start_replica(stack, port)
-    yield port
-    process.terminate()
-    assert process.wait(30) == 0
-
-
-def _start_replica(stack: Stack, port: int) -> "subprocess.Popen[bytes]":
-    listen = f"127.0.0.1:{port}"
-    environment = {**stack.service("messages").environment, "INGLENOOK_LISTEN": listen}
-    command = [sys.executable, "-m", "services.messages"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    with grpc.insecure_channel(listen) as channel:
-        grpc.channel_ready_future(channel).result(timeout=30)
-    return process
 
 
 async def _say(
@@ -211,7 +190,7 @@ async def test_a_stopping_replica_sends_its_watchers_on_and_they_miss_nothing(
     stack: Stack, messages: MessagesServiceStub, session: str, alice: Metadata
 ) -> None:
     port = free_ports().gateway
-    replica = _start_replica(stack, port)
+    replica = start_replica(stack, port)
     watcher = Watcher(port, session, alice)
     watching = asyncio.create_task(watcher.watch(until=1000))
     said = await _say(messages, session, alice, range(3))

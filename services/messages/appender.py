@@ -1,0 +1,132 @@
+"""Adding messages: sealed, written, and told apart from those that were there already."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from inglenook.messages.v1.messages_pb2 import Message
+
+from services.messages.appends import Append, AppendedRow
+from services.messages.body import message_of, place_of
+from services.messages.conversations import Conversations
+from services.messages.store import MessageStore
+from services.messages.tables import Conversation, MessageRow
+from services.messages.writer import Writer
+from services.runtime.errors import id_reused
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A message that shall stand at the end of its conversation."""
+
+    conversation: Conversation
+    message_id: UUID
+    role: int
+    body: bytes
+    create_time: datetime | None = None
+    """When it was said, for an imported message; None for now."""
+    update_time: datetime | None = None
+    """When it was last changed, for an imported message; None for now."""
+    imported: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """What became of a message that was to be added."""
+
+    row: MessageRow
+    is_new: bool
+    """Whether it was stored by this; else `row` is what has had its id before."""
+
+
+class Appender:
+    """Adds messages to conversations."""
+
+    def __init__(self, conversations: Conversations, store: MessageStore, writer: Writer) -> None:
+        """Takes what seals and opens messages, what reads them, and what writes them."""
+        self._conversations = conversations
+        self._store = store
+        self._writer = writer
+
+    async def append(self, said: Said) -> Message:
+        """Adds a message, or gives the one that an earlier call with the same id and body added.
+
+        Raises:
+            Refusal: SESSION_NOT_FOUND, ID_REUSED or SERVER_BUSY.
+        """
+        (addition,) = await self.add([said])
+        if addition.is_new:
+            return message_of(said.conversation, addition.row, said.body)
+        if not await self.is_repeated(said, addition.row):
+            raise id_reused("message")
+        body = await self._conversations.body(said.conversation, addition.row)
+        return message_of(said.conversation, addition.row, body)
+
+    async def add(self, said: Sequence[Said]) -> list[Addition]:
+        """Adds messages, in their order within each conversation.
+
+        Raises:
+            Refusal: SESSION_NOT_FOUND, and none was added; or SERVER_BUSY, and none was.
+        """
+        rows = await self._write(said)
+        additions = [
+            None if row is None else Addition(row.of(one.message_id, one.role), is_new=True)
+            for one, row in zip(said, rows, strict=True)
+        ]
+        left = [one for one, addition in zip(said, additions, strict=True) if addition is None]
+        if left:
+            others = iter(await self._look_again(left))
+            return [addition or next(others) for addition in additions]
+        return [addition for addition in additions if addition is not None]
+
+    async def is_repeated(self, said: Said, row: MessageRow) -> bool:
+        """Whether a row is what storing the same message earlier left, changed since or not."""
+        if row.body is None or row.role != said.role:
+            return False
+        return await self._conversations.was_first(said.conversation, row, said.body)
+
+    async def _write(self, said: Sequence[Said]) -> list[AppendedRow | None]:
+        loop = asyncio.get_running_loop()
+        appends = []
+        for one in said:
+            keyring = await self._conversations.keyring(one.conversation)
+            appends.append(
+                Append(
+                    conversation=one.conversation,
+                    message_id=one.message_id,
+                    role=one.role,
+                    body=keyring.seal(one.body, place_of(one.conversation, one.message_id)),
+                    plaintext=one.body,
+                    stored=loop.create_future(),
+                    create_time=one.create_time,
+                    update_time=one.update_time,
+                    imported=one.imported,
+                )
+            )
+        return await self._writer.write(appends)
+
+    async def _look_again(self, said: Sequence[Said]) -> list[Addition]:
+        """What became of messages that were not stored: they are there, or it was too early."""
+        ids: defaultdict[Conversation, list[UUID]] = defaultdict(list)
+        for one in said:
+            ids[one.conversation].append(one.message_id)
+        there = {
+            (conversation, message_id): row
+            for conversation, message_ids in ids.items()
+            for message_id, row in (await self._store.get_many(conversation, message_ids)).items()
+        }
+        left = [one for one in said if (one.conversation, one.message_id) not in there]
+        for conversation in {one.conversation: None for one in left}:
+            # The data key is there and the row is not: whoever began the conversation was cut. Or
+            # the conversation was deleted, and this says so.
+            await self._conversations.begin(conversation)
+        added = iter(await self.add(left) if left else ())
+        return [
+            Addition(there[one.conversation, one.message_id], is_new=False)
+            if (one.conversation, one.message_id) in there
+            else next(added)
+            for one in said
+        ]

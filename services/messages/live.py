@@ -1,0 +1,95 @@
+"""Conversations as feeds: what their watchers get, and how they come to know of it."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from uuid import UUID
+
+from inglenook.messages.v1.messages_pb2 import (
+    MessageChange,
+    WatchMessagesRequest,
+    WatchMessagesResponse,
+)
+
+from services.messages.body import message_of
+from services.messages.conversations import Conversations
+from services.messages.store import MessageStore
+from services.messages.tables import CONVERSATIONS, Conversation
+from services.messages.writer import Added
+from services.runtime.cursors import Cursors
+from services.runtime.database import Database
+from services.runtime.errors import session_not_found
+from services.runtime.feed import Batch
+from services.runtime.live import Live, live
+from services.runtime.pages import page_limit
+from services.runtime.settings import ServiceSettings
+from services.runtime.watch import Watched
+
+
+def conversation_feeds(
+    database: Database, settings: ServiceSettings, cursors: Cursors
+) -> AbstractAsyncContextManager[Live]:
+    """Runs the live side of the messages service."""
+    store = MessageStore(database)
+
+    async def revisions(feeds: Sequence[str]) -> Mapping[str, int]:
+        rows = await store.revisions([_conversation_of(feed) for feed in feeds])
+        return {Conversation(row.session_id, row.user_id).feed: row.revision for row in rows}
+
+    return live(database, settings, cursors, feeds_of=CONVERSATIONS, revisions=revisions)
+
+
+class Announcer:
+    """Tells the watchers of a conversation what was stored: here at once, elsewhere by wake-ups."""
+
+    def __init__(self, feeds: Live) -> None:
+        self._live = feeds
+
+    def added(self, conversation: Conversation, added: Added) -> None:
+        """Messages were added."""
+        revision = added[-1][1].revision
+        if self._live.feeds.is_followed(conversation.feed):
+            changes = [
+                MessageChange(
+                    upserted=message_of(
+                        conversation, row.of(append.message_id, append.role), append.plaintext
+                    )
+                )
+                for append, row in added
+            ]
+            after = added[0][1].revision - 1
+            self._live.feeds.publish(conversation.feed, after, Batch(changes, revision))
+        self._live.wakeups.send(conversation.feed, revision)
+
+    def changed(self, conversation: Conversation, change: MessageChange, revision: int) -> None:
+        """A message was changed or deleted."""
+        removes = change.HasField("deleted")
+        self._live.announce(conversation.feed, change, revision, removes=removes)
+
+
+def watched(
+    conversations: Conversations, conversation: Conversation, request: WatchMessagesRequest
+) -> Watched[MessageChange]:
+    """A conversation, as WatchMessages gives it."""
+
+    async def snapshot() -> Batch[MessageChange]:
+        return await conversations.snapshot(conversation, page_limit(request.newest))
+
+    async def revision() -> int:
+        return await conversations.revision(conversation)
+
+    async def after(revision: int) -> Batch[MessageChange]:
+        return await conversations.changes(conversation, revision)
+
+    return Watched(
+        name=conversation.feed,
+        response=WatchMessagesResponse,
+        revision=revision,
+        snapshot=snapshot,
+        after=after,
+        token_of_another=session_not_found(),
+    )
+
+
+def _conversation_of(feed: str) -> Conversation:
+    session_id, user_id = feed.split("/")
+    return Conversation(UUID(session_id), UUID(user_id))

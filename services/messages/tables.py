@@ -1,0 +1,145 @@
+"""The tables of messages, and what is read from them.
+
+A conversation has one row that counts: its lock is what puts a conversation's writes in order, so
+sequences and revisions are dense and in commit order. The person is part of every key: there is no
+statement that could reach another person's rows.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Index,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Uuid,
+    and_,
+    bindparam,
+    text,
+)
+
+from services.runtime.encryption.data_key_table import DataKeyTable
+
+METADATA = MetaData(schema="messages")
+
+DATA_KEYS = DataKeyTable(METADATA, scope=("session_id", "user_id"))
+
+CONVERSATIONS = Table(
+    "conversations",
+    METADATA,
+    Column("session_id", Uuid, primary_key=True),
+    Column("user_id", Uuid, primary_key=True),
+    Column("last_sequence", BigInteger, nullable=False),
+    Column("message_count", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False),
+    Column("delete_time", DateTime(timezone=True)),
+    Index("conversations_by_person", "user_id", "session_id", unique=True),
+)
+
+MESSAGES = Table(
+    "messages",
+    METADATA,
+    Column("session_id", Uuid, primary_key=True),
+    Column("user_id", Uuid, primary_key=True),
+    Column("message_id", Uuid, primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("role", SmallInteger, nullable=False),
+    # An envelope. Null in the tombstone that a deleted message leaves.
+    Column("body", LargeBinary),
+    # An envelope of the digest of the body that was first stored, once the message was changed: by
+    # it a late repetition of the append is known.
+    Column("original", LargeBinary),
+    Column("create_time", DateTime(timezone=True), nullable=False),
+    Column("update_time", DateTime(timezone=True), nullable=False),
+    Column("import_time", DateTime(timezone=True)),
+    # Each is for the queries that state its condition, and for no others. All three indexes begin
+    # with the conversation: to a planner that expects few messages in one they are equally good,
+    # and finding a message by its id through another than the key would read the conversation.
+    Index(
+        "messages_by_sequence",
+        "session_id",
+        "user_id",
+        "sequence",
+        unique=True,
+        postgresql_where=text("body IS NOT NULL"),
+    ),
+    Index(
+        "messages_by_revision",
+        "session_id",
+        "user_id",
+        "revision",
+        unique=True,
+        postgresql_where=text("revision > 0"),
+    ),
+    Index(
+        "messages_by_person",
+        "user_id",
+        "create_time",
+        "session_id",
+        "sequence",
+        postgresql_where=text("body IS NOT NULL"),
+    ),
+)
+
+SESSION = bindparam("session", type_=Uuid)
+PERSON = bindparam("person", type_=Uuid)
+THIS_CONVERSATION = and_(CONVERSATIONS.c.session_id == SESSION, CONVERSATIONS.c.user_id == PERSON)
+IN_CONVERSATION = and_(MESSAGES.c.session_id == SESSION, MESSAGES.c.user_id == PERSON)
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Names a person's conversation: the scope of its rows, its data keys and its feed."""
+
+    session_id: UUID
+    user_id: UUID
+
+    @property
+    def scope(self) -> tuple[UUID, UUID]:
+        """The ids, in the order of the tables' keys."""
+        return self.session_id, self.user_id
+
+    @property
+    def feed(self) -> str:
+        """The name of its feed."""
+        return f"{self.session_id}/{self.user_id}"
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """What `SESSION` and `PERSON` stand for."""
+        return {"session": self.session_id, "person": self.user_id}
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationRow:
+    """How far a conversation has got."""
+
+    revision: int
+    delete_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRow:
+    """A message as stored."""
+
+    message_id: UUID
+    sequence: int
+    revision: int
+    role: int
+    body: bytes | None
+    """An envelope, or None when the message was deleted."""
+    original: bytes | None
+    create_time: datetime
+    update_time: datetime
+    import_time: datetime | None
+
+
+MESSAGE_COLUMNS = tuple(MESSAGES.c[name] for name in MessageRow.__slots__)
