@@ -94,7 +94,7 @@ class Conversations:
             new_body = change(seen, body)
             if new_body == body:
                 return message_of(conversation, seen, body)
-            keyring = await self.keyring(conversation)
+            keyring = await self.keyring(conversation, uses=2)
             row = await self._store.change(
                 conversation,
                 seen,
@@ -175,17 +175,17 @@ class Conversations:
         await self._store.add_conversation(conversation)
         await self.revision(conversation)
 
-    async def keyring(self, conversation: Conversation) -> Keyring:
-        """What seals the messages of a conversation; begins it if it has not begun.
+    async def keyring(self, conversation: Conversation, *, uses: int = 1) -> Keyring:
+        """What seals so many fields of a conversation at once; begins it if it has not begun.
 
         Raises:
             Refusal: SESSION_NOT_FOUND.
         """
-        keyring = await self._keys.sealing(conversation.scope)
+        keyring = await self._keys.sealing(conversation.scope, uses=uses)
         if keyring is not None:
             return keyring
         await self.begin(conversation)
-        return await self._keys.sealing_or_make(conversation.scope)
+        return await self._keys.sealing_or_make(conversation.scope, uses=uses)
 
     async def body(self, conversation: Conversation, row: MessageRow) -> bytes:
         """A message's body.

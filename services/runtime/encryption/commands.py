@@ -85,7 +85,8 @@ class KeysCommand:
             )
         left = await rotation.left()
         if left:
-            raise KeyProviderError(f"{left:,} data keys are left: run `keys rotate` again")
+            are = "data key is" if left == 1 else "data keys are"
+            raise KeyProviderError(f"{left:,} {are} left: run `keys rotate` again")
         yield f"Every data key is wrapped by {kek_id}."
 
     async def _retire(self, kek_id: str) -> AsyncIterator[str]:

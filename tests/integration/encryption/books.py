@@ -1,5 +1,6 @@
 """The tables of keys, as tests look at them, and a key file that counts what it is asked."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,3 +72,14 @@ async def seal(keys: DataKeys, scope: Scope, text: bytes) -> bytes:
 
 async def opened(keys: DataKeys, scope: Scope, envelope: bytes) -> bytes:
     return await keys.open(scope, envelope, place_in(scope))
+
+
+async def waits_for_a_lock(books: Books) -> None:
+    """Waits until a statement on this schema waits for a lock."""
+    query = (
+        "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        " AND query LIKE '%%' || %s || '%%'"
+    )
+    async with asyncio.timeout(10):
+        while not books.rows(query, books.schema):  # noqa: ASYNC110 - no event tells of a lock
+            await asyncio.sleep(0.01)

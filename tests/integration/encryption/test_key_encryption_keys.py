@@ -12,7 +12,14 @@ from services.runtime.encryption.key_encryption_keys import KeyEncryptionKeys
 from services.runtime.encryption.key_file import KeyFile
 from services.runtime.encryption.key_provider import KeyProviderError, WrappedKey
 from services.runtime.encryption.rotation import Rotation
-from tests.integration.encryption.books import Books, CountedKeyFile, new_scope, opened, seal
+from tests.integration.encryption.books import (
+    Books,
+    CountedKeyFile,
+    new_scope,
+    opened,
+    seal,
+    waits_for_a_lock,
+)
 
 
 async def _rotated(books: Books) -> tuple[str, str]:
@@ -69,7 +76,7 @@ async def test_who_retires_waits_for_who_stores_and_then_refuses(books: Books) -
     async with books.database.transaction() as storing:
         assert await fetch_one(storing, books.table.add, _add(books, kek_id))
         retiring = asyncio.create_task(register.retire(kek_id))
-        await _waits_for_a_lock(books)
+        await waits_for_a_lock(books)
         assert not retiring.done()
     with pytest.raises(KeyProviderError, match="still wraps 1 data key:"):
         await retiring
@@ -82,20 +89,10 @@ async def test_who_stores_waits_for_who_retires_and_then_stores_nothing(books: B
         await fetch_one(retiring, books.table.lock, {"kek_id": kek_id})
         await fetch_one(retiring, books.table.retire, {"kek_id": kek_id})
         storing = asyncio.create_task(books.database.all(books.table.add, _add(books, kek_id)))
-        await _waits_for_a_lock(books)
+        await waits_for_a_lock(books)
         assert not storing.done()
     assert not await storing
     assert books.uses() == {}
-
-
-async def _waits_for_a_lock(books: Books) -> None:
-    query = (
-        "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-        " AND query LIKE '%%' || %s || '%%'"
-    )
-    async with asyncio.timeout(10):
-        while not books.rows(query, books.schema):  # noqa: ASYNC110 - no event tells of a lock
-            await asyncio.sleep(0.01)
 
 
 async def test_a_data_key_that_is_rewrapped_while_it_is_read_opens(books: Books) -> None:

@@ -16,7 +16,14 @@ from services.runtime.encryption.key_provider import (
     WrappedKey,
 )
 from services.runtime.encryption.rotation import Rotation
-from tests.integration.encryption.books import Books, CountedKeyFile, new_scope, opened, seal
+from tests.integration.encryption.books import (
+    Books,
+    CountedKeyFile,
+    new_scope,
+    opened,
+    seal,
+    waits_for_a_lock,
+)
 from tests.integration.encryption.keepers import KEEPERS, Keeper
 
 
@@ -199,6 +206,36 @@ async def test_a_data_key_that_changed_since_it_was_read_is_left_alone(books: Bo
     steps = [step async for step in Rotation(books.database, books.table, provider, kek_id).run()]
     assert [step.rewrapped for step in steps] == [0]
     assert books.rows("SELECT wrapped FROM data_keys") == [(b"restored",)]
+
+
+async def test_a_data_key_that_is_being_changed_is_waited_for(books: Books) -> None:
+    await seal(books.process(), new_scope(), b"text")
+    await _run(books, "add")
+    async with books.database.transaction() as restoring:
+        update = f"UPDATE {books.schema}.data_keys SET wrapped = 'restored'"  # noqa: S608
+        await restoring.execute(update.encode())
+        rotating = asyncio.create_task(_run(books, "rotate"))
+        await waits_for_a_lock(books)
+        assert not rotating.done()
+    with pytest.raises(KeyProviderError, match="1 data key is left: run `keys rotate` again"):
+        await rotating
+    assert books.rows("SELECT wrapped FROM data_keys") == [(b"restored",)]
+
+
+async def test_a_rotation_ends_when_another_key_becomes_active(books: Books) -> None:
+    for scope in _scopes(3):
+        await seal(books.process(), scope, b"text")
+    kek_id = await books.provider.add()
+    await books.provider.activate(kek_id)
+    await KeyEncryptionKeys(books.database, books.table).register(kek_id)
+    rotation = Rotation(books.database, books.table, books.provider, kek_id, batch=1)
+    steps = rotation.run()
+    assert (await anext(steps)).rewrapped == 1
+    await _run(books, "add")
+    await books.provider.activate(await books.provider.newest())
+    with pytest.raises(KeyProviderError, match=f"rather than {kek_id} now"):
+        await anext(steps)
+    assert (await _run(books, "rotate"))[-1].startswith("Every data key is wrapped by ")
 
 
 async def test_damaged_data_keys_are_named_and_hold_up_nothing_else(books: Books) -> None:
