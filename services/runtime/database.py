@@ -81,20 +81,17 @@ class Database:
         rows = await self.all(query, parameters)
         return rows[0] if rows else None
 
-    async def in_one_trip(
-        self, first: Statement[Any], query: Statement[Row], parameters: Parameters
-    ) -> Sequence[Row]:
-        """Runs two statements in one transaction and one round trip, and gives the second's rows.
+    async def in_one_trip(self, *steps: tuple[Statement[Any], Parameters]) -> list[Sequence[Any]]:
+        """Runs statements in one transaction and one round trip, and gives the rows of each.
 
-        Each sees what was committed before it began, so the second sees what the first waited for.
+        Each sees what was committed before it began: what one waited for, the next one sees.
         """
         async with self._pool.connection() as connection:
             # PostgreSQL commits a pipeline at its end, which is when the block is left: only then
             # is there a result.
             async with connection.pipeline():
-                await _executed(connection, first, parameters)
-                cursor = await _executed(connection, query, parameters)
-            return await cursor.fetchall()
+                cursors = [await _executed(connection, *step) for step in steps]
+            return [await cursor.fetchall() for cursor in cursors]
 
     async def connect(self) -> Connection:
         """A connection outside the pool, for whoever holds on to one (LISTEN)."""
