@@ -53,6 +53,8 @@ class Writer:
         except BacklogFullError:
             raise server_busy(_RETRY_SECONDS) from None
         self._start_writing()
+        if len(appends) == 1:
+            return [await appends[0].stored]
         return await asyncio.gather(*(append.stored for append in appends))
 
     def _start_writing(self) -> None:
