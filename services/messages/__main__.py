@@ -1,5 +1,6 @@
 """The messages service as a program: `python -m services.messages [migrate]`."""
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,9 @@ from pydantic import Field
 
 from services.messages.appender import Appender
 from services.messages.conversations import Conversations
+from services.messages.export import Exports
+from services.messages.scans import MessageScans
+from services.messages.search import SearchBudget, Searches
 from services.messages.service import Messages
 from services.messages.store import MessageStore
 from services.messages.tables import DATA_KEYS, Conversation
@@ -27,6 +31,7 @@ from services.runtime.wakeups import Wakeups
 
 _SERVICE = messages_pb2.DESCRIPTOR.services_by_name["MessagesService"]
 _WAKEUPS = "inglenook_messages"
+_SEARCH_BUDGET = SearchBudget()
 
 
 class MessagesSettings(ServiceSettings):
@@ -36,6 +41,17 @@ class MessagesSettings(ServiceSettings):
     """The key of page and resume tokens: 32 bytes in base64, the same for all replicas."""
     sessions_address: Annotated[str, Field(min_length=1)]
     """Where the sessions service answers."""
+    search_messages: Annotated[int, Field(ge=1)] = _SEARCH_BUDGET.messages
+    """How many messages a search reads before it ends, with a token to go on from."""
+    search_bytes: Annotated[int, Field(ge=1)] = _SEARCH_BUDGET.bytes
+    """How many bytes it decrypts at most."""
+    search_cpu_seconds: Annotated[float, Field(gt=0)] = _SEARCH_BUDGET.cpu_seconds
+    """How much processor time it takes at most."""
+
+    @property
+    def search_budget(self) -> SearchBudget:
+        """What one search may cost."""
+        return SearchBudget(self.search_messages, self.search_bytes, self.search_cpu_seconds)
 
 
 async def run(settings: MessagesSettings) -> None:
@@ -60,8 +76,25 @@ async def run(settings: MessagesSettings) -> None:
         store = MessageStore(database)
         conversations = Conversations(store, keys, SessionsServiceStub(sessions), announce)
         appender = Appender(conversations, store, Writer(database, announce))
-        messages = Messages(conversations, appender, feeds, cursors)
-        await serve(settings, Implementation(_SERVICE, messages, feeds.stop))
+        scans = MessageScans(database)
+        turn = asyncio.Lock()
+        budget = settings.search_budget
+        searches = Searches(scans, conversations, cursors, turn=turn, budget=budget)
+        exports = Exports(scans, conversations, cursors, turn=turn)
+        messages = Messages(
+            conversations=conversations,
+            appender=appender,
+            searches=searches,
+            exports=exports,
+            feeds=feeds,
+            cursors=cursors,
+        )
+
+        def stop() -> None:
+            for streams in (feeds, searches, exports):
+                streams.stop()
+
+        await serve(settings, Implementation(_SERVICE, messages, stop))
 
 
 def main() -> None:

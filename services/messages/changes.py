@@ -38,7 +38,7 @@ def _fields_set(request: UpdateMessageRequest) -> Iterator[str]:
     for field in ("content", "model"):
         if request.HasField(field):
             yield field
-    if request.WhichOneof("metadata_change"):
+    if request.HasField("metadata") or request.HasField("metadata_patch"):
         yield "metadata"
 
 

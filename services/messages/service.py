@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any, assert_never
+from typing import assert_never
 from uuid import UUID, uuid4
 
 import grpc
@@ -15,7 +15,9 @@ from services.messages.appender import Appender, Said
 from services.messages.body import body_of
 from services.messages.changes import changed_body
 from services.messages.conversations import Conversations
+from services.messages.export import Exports
 from services.messages.importing import Importer
+from services.messages.search import Searches
 from services.messages.tables import Conversation, MessageRow
 from services.runtime.cursors import CursorError, Cursors
 from services.runtime.errors import Refusal
@@ -30,8 +32,11 @@ class Messages:
 
     def __init__(
         self,
+        *,
         conversations: Conversations,
         appender: Appender,
+        searches: Searches,
+        exports: Exports,
         feeds: Feeds,
         cursors: Cursors,
     ) -> None:
@@ -39,6 +44,8 @@ class Messages:
         self._conversations = conversations
         self._appender = appender
         self._importer = Importer(appender)
+        self._searches = searches
+        self._exports = exports
         self._feeds = feeds
         self._cursors = cursors
 
@@ -119,15 +126,21 @@ class Messages:
         """Brings messages from elsewhere into the caller's sessions."""
         return await self._importer.bring_in(requests)
 
-    async def SearchMessages(self, request: Any, _context: Any) -> Any:
-        """Not yet."""
-        await self._conversations.revision(_conversation(request.session_id))
-        yield messages_pb2.SearchMessagesResponse()
+    async def SearchMessages(
+        self, request: messages_pb2.SearchMessagesRequest, _context: object
+    ) -> AsyncIterator[messages_pb2.SearchMessagesResponse]:
+        """Finds messages by their words."""
+        async with aclosing(self._searches.frames(request)) as frames:
+            async for frame in frames:
+                yield frame
 
-    async def ExportMessages(self, request: Any, _context: Any) -> Any:
-        """Not yet."""
-        await self._conversations.revision(_conversation(request.session_id))
-        yield messages_pb2.ExportMessagesResponse()
+    async def ExportMessages(
+        self, request: messages_pb2.ExportMessagesRequest, _context: object
+    ) -> AsyncIterator[messages_pb2.ExportMessagesResponse]:
+        """Everything that was said."""
+        async with aclosing(self._exports.frames(request)) as frames:
+            async for frame in frames:
+                yield frame
 
     async def WatchMessages(
         self, request: messages_pb2.WatchMessagesRequest, _context: object

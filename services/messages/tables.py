@@ -40,6 +40,7 @@ CONVERSATIONS = Table(
     Column("revision", BigInteger, nullable=False),
     Column("create_time", DateTime(timezone=True), nullable=False),
     Column("delete_time", DateTime(timezone=True)),
+    Index("conversations_by_person", "user_id", "session_id", unique=True),
 )
 
 MESSAGES = Table(
@@ -77,6 +78,14 @@ MESSAGES = Table(
         "revision",
         unique=True,
         postgresql_where=text("revision > 0"),
+    ),
+    Index(
+        "messages_by_person",
+        "user_id",
+        "create_time",
+        "session_id",
+        "sequence",
+        postgresql_where=text("body IS NOT NULL"),
     ),
 )
 

@@ -21,14 +21,23 @@ def page_start(cursors: Cursors, purpose: tuple[str, ...], token: str) -> int | 
     Raises:
         Refusal: PAGE_TOKEN_INVALID, the token was not given for this purpose.
     """
+    numbers = page_place(cursors, purpose, token)
+    return None if numbers is None else numbers[0]
+
+
+def page_place(cursors: Cursors, purpose: tuple[str, ...], token: str) -> tuple[int, ...] | None:
+    """The place that a page token names by several numbers, or None for the first page.
+
+    Raises:
+        Refusal: PAGE_TOKEN_INVALID, the token was not given for this purpose.
+    """
     if not token:
         return None
     try:
-        (place,) = cursors.read(purpose, token)
-    except (CursorError, ValueError):
+        return cursors.read(purpose, token)
+    except CursorError:
         raise Refusal(
             grpc.StatusCode.INVALID_ARGUMENT,
             Reason.REASON_PAGE_TOKEN_INVALID,
             "The page token does not belong to this list. Start again without it.",
         ) from None
-    return place

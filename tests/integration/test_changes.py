@@ -82,6 +82,7 @@ def test_a_bad_change_is_refused_and_nothing_is_changed(talk: Talk) -> None:
     assert talk.not_changed(message, updateMask="metadata.mood", metadata={"mood": 1}) == INVALID
     assert talk.not_changed(message, metadataPatch={"more": "x" * 9_000}) == INVALID
     assert talk.not_changed(message, metadataPatch={"nul": "\0"}) == INVALID
+    assert talk.not_changed(message, metadata={}, metadataPatch={}) == INVALID
     assert talk.not_changed(message, content="two", etag="nonsense") == STALE
     assert talk.not_changed({"messageId": ABSENT}, content="two") == NO_MESSAGE
     path = f"{talk.path}/{message['messageId']}"

@@ -77,6 +77,8 @@ class Canaries:
                     setattr(request, field.name, self._text(field.name, fit=fit))
                 elif field.name == "role":
                     request.role = Role.ROLE_USER  # type: ignore[attr-defined]
+            elif field.name == "metadata_patch" and fit:
+                continue  # Not together with metadata.
             elif isinstance(struct := getattr(request, field.name), Struct):
                 struct[self.canary()] = [self.canary(), {self.canary(): self.canary()}]
             elif isinstance(mask := getattr(request, field.name), FieldMask):
