@@ -1,8 +1,8 @@
 """The writer: appends that arrive together commit together.
 
 There is one for each process. It takes what waits, whosever it is, writes it in one transaction and
-one round trip, and answers each caller on its own. It waits for no timer: an append that comes
-alone is written at once, and batches form of what arrives while the last ones commit.
+one round trip, and answers each caller on its own. An append that comes alone is written at once;
+under load, batches form of what arrives while the last ones commit, and for a moment after.
 """
 
 import asyncio
@@ -22,6 +22,11 @@ _log = logging.getLogger(__name__)
 # With two, the database has work while the answers of the other batch go out; with more, batches
 # are smaller and gain nothing.
 _IN_FLIGHT = 2
+# A batch costs this process as much as several appends do. Where the processor is what is short, a
+# batch commits before the next appends have been read, and would be of one or two for ever: so they
+# get as long as they keep coming, looked at in steps.
+_GATHERING_STEPS = 4
+_GATHERING_STEP_SECONDS = 0.001
 _BATCH_APPENDS = 256
 _BATCH_BYTES = 4 << 20
 _WAITING_APPENDS = 8_192
@@ -64,11 +69,23 @@ class Writer:
             task.add_done_callback(self._writing.discard)
 
     async def _write_batches(self) -> None:
+        if len(self._writing) > 1:
+            await self._gather()
         while batch := self._backlog.take(appends=_BATCH_APPENDS, size=_BATCH_BYTES):
             try:
                 await self._write_batch(batch)
             finally:
                 self._backlog.written(batch)
+            if self._backlog.ready:
+                await self._gather()
+
+    async def _gather(self) -> None:
+        """Lets appends come, for a few milliseconds at most and no longer than they do."""
+        for _ in range(_GATHERING_STEPS):
+            waiting = len(self._backlog)
+            await asyncio.sleep(_GATHERING_STEP_SECONDS)
+            if len(self._backlog) <= waiting:
+                return
 
     async def _write_batch(self, batch: Sequence[Append]) -> None:
         try:
