@@ -19,7 +19,7 @@ from bench.figures import Results
 from bench.load import h2load_version
 from bench.machine import described, sync_milliseconds
 from bench.report import Run, figures_table, shares_table, write
-from bench.scenarios import appends, gateway, hot, imports, pages, profiles, stored
+from bench.scenarios import appends, gateway, hot, imports, pages, profiles, searches, stored
 from local.errors import StackError, StopRequestedError
 from local.stack import Stack, free_ports
 
@@ -31,6 +31,7 @@ _SCENARIOS: dict[str, Callable[[Bench, Results], None]] = {
     "profile": profiles.measure,
     "import and memory": imports.measure,
     "pages": pages.measure,
+    "search and export": searches.measure,
     "stored messages": stored.measure,
 }
 

@@ -44,6 +44,11 @@ class Person:
         """What proves who they are."""
         return {"authorization": f"Bearer {self.token}"}
 
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """The same, as gRPC takes it."""
+        return tuple(self.headers.items())
+
 
 class Bench:
     """A running stack, and what is needed to measure it."""
@@ -101,10 +106,9 @@ class Bench:
 
     def append_once(self, person: Person) -> int:
         """Appends a message; gives the size of the answer."""
-        metadata = tuple(person.headers.items())
         # Also just after a restart, when the channel still knows the old process.
         answer = self.messages.AppendMessage(
-            _append(person), metadata=metadata, wait_for_ready=True, timeout=_READY_SECONDS
+            _append(person), metadata=person.metadata, wait_for_ready=True, timeout=_READY_SECONDS
         )
         return answer.ByteSize()
 

@@ -1,4 +1,4 @@
-"""Bringing many messages in, and taking them out again."""
+"""Bringing many messages in."""
 
 from collections.abc import Iterator
 from uuid import uuid4
@@ -17,9 +17,7 @@ def bring_in(bench: Bench, person: Person, count: int) -> None:
     Raises:
         BenchError: not all of them were stored.
     """
-    answer = bench.messages.ImportMessages(
-        _requests(person, count), metadata=tuple(person.headers.items())
-    )
+    answer = bench.messages.ImportMessages(_requests(person, count), metadata=person.metadata)
     if answer.imported != count:
         raise BenchError(f"{answer.imported} of {count} messages were imported")
 

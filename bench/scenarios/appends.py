@@ -27,10 +27,10 @@ def measure(bench: Bench, results: Results) -> None:
             },
             bench.effort.repeats,
         )
-        said = f"{callers} callers, {conversations} conversations (h2load -c {each} for each)"
+        said = f"{conversations} h2load -c {each}, each in another conversation"
         results.figures.append(
             Figure(
-                what=f"AppendMessage, 300 B, {callers} callers",
+                what=f"AppendMessage, 300 B, {_people(callers)}",
                 load=said,
                 unit="/s",
                 measured=measured["append"],
@@ -65,7 +65,7 @@ class _Costs:
         """The processor time of a call, by process."""
         series = {name: series_of(values) for name, values in self._taken.items()}
         messages = Figure(
-            what=f"its processor time in messages, {callers} callers",
+            what=f"its processor time in messages, {_people(callers)}",
             load=load,
             unit="us",
             measured=series["messages"],
@@ -73,7 +73,7 @@ class _Costs:
             ratio=series["messages"].against(series["echo"]),
         )
         postgres = Figure(
-            what=f"its processor time in PostgreSQL, {callers} callers",
+            what=f"its processor time in PostgreSQL, {_people(callers)}",
             load=load,
             unit="us",
             measured=series["postgres"],
@@ -105,3 +105,7 @@ def share_of_echo(bench: Bench, people: int, each: int) -> tuple[Series, Series]
         bench.effort.repeats,
     )
     return measured["append"], measured["append"].against(measured["echo"])
+
+
+def _people(callers: int) -> str:
+    return "1 caller" if callers == 1 else f"{callers} callers"

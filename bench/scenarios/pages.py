@@ -53,8 +53,7 @@ class _Reading:
         request = ListMessagesRequest(
             session_id=person.session_id, page_size=_PAGE, from_sequence=from_sequence
         )
-        metadata = tuple(person.headers.items())
-        page = bench.messages.ListMessages(request, metadata=metadata)
+        page = bench.messages.ListMessages(request, metadata=person.metadata)
         first = page.messages[0].sequence if page.messages else 0
         if len(page.messages) != _PAGE or first != (from_sequence or size):
             raise BenchError(
