@@ -35,6 +35,10 @@ _log = logging.getLogger(__name__)
 # With two, the database has work while the answers of the other batch go out; with more, batches
 # are smaller and gain nothing.
 _IN_FLIGHT = 2
+# A batch costs this process as much as several writes do. Where the processor is what is short, a
+# batch commits before the next writes have been read, and would be of one or two for ever: so what
+# is there to be read is read first.
+_READING_TURNS = 8
 _BATCH_WRITES = 256
 _BATCH_BYTES = 4 << 20
 _WAITING_WRITES = 8_192
@@ -64,6 +68,8 @@ class Writer:
             psycopg.Error: the database failed; each may have been written or not.
         """
         self._add(appends)
+        if len(appends) == 1:
+            return [await appends[0].stored]
         return await asyncio.gather(*(append.stored for append in appends))
 
     async def grow(self, growth: Growth) -> GrownRow | None:
@@ -87,6 +93,8 @@ class Writer:
             task.add_done_callback(self._writing.discard)
 
     async def _write_batches(self) -> None:
+        if len(self._writing) > 1:
+            await self._read_on()
         while batch := self._backlog.take(writes=_BATCH_WRITES, size=_BATCH_BYTES):
             try:
                 await self._write_batch(batch)
@@ -95,6 +103,16 @@ class Writer:
                     # Whoever has no answer by now gets none: this process fails or ends.
                     write.stored.cancel()
                 self._backlog.written(batch)
+            if self._backlog.ready:
+                await self._read_on()
+
+    async def _read_on(self) -> None:
+        """Lets the event loop take in what has arrived, for as long as that brings writes."""
+        for _ in range(_READING_TURNS):
+            waiting = len(self._backlog)
+            await asyncio.sleep(0)
+            if len(self._backlog) <= waiting:
+                return
 
     async def _write_batch(self, batch: Sequence[Write]) -> None:
         try:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from services.runtime.identity import current_call
 
+_ENCODE = json.JSONEncoder(default=str).encode
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -39,7 +40,7 @@ class JsonFormatter(logging.Formatter):
         line |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
         if record.exc_info and record.exc_info[1] is not None:
             line["exception"] = _without_text(record.exc_info[1])
-        return json.dumps(line, default=str)
+        return _ENCODE(line)
 
 
 def write_logs(service: str, *, level: int = logging.INFO) -> None:

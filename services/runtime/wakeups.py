@@ -19,6 +19,9 @@ _log = logging.getLogger(__name__)
 
 _PAYLOAD_BYTES = 7_900  # PostgreSQL refuses 8,000.
 _RECONNECT_SECONDS = 1.0
+# What comes so soon after a wake-up waits and goes with what follows: each is a transaction, and
+# under load there would be one for every batch that is written.
+_GATHERING_SECONDS = 0.01
 _SEPARATOR = " "
 _EQUALS = "="
 
@@ -93,6 +96,7 @@ class Wakeups:
                 if connection is None or connection.closed:
                     connection = await self._database.connect()
                 await connection.execute("SELECT pg_notify(%s, %s)", (self._channel, payload))
+                await asyncio.sleep(_GATHERING_SECONDS)
             except (Error, OSError):
                 # Lost: the poll covers it.
                 _log.warning("a wake-up could not be sent", exc_info=True)
