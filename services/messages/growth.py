@@ -8,6 +8,7 @@ taken for dead, and any replica may end the message.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import groupby
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Integer,
+    Interval,
     LargeBinary,
     SmallInteger,
     Text,
@@ -242,7 +244,7 @@ _RENEW = statement(
         _MESSAGE.writer == _renewed.c.writer,
         GROWS,
     )
-    .values(writer_deadline=DEADLINE)
+    .values(writer_deadline=func.now() + bindparam("lease", type_=Interval))
     .returning(_MESSAGE.message_id),
     _RenewedRow,
 )
@@ -317,9 +319,15 @@ class GrowthStore:
         rest = {"body": body, "state": state, "writer": writer, "overdue": writer is None}
         return await self._change(_END, {**named, **rest})
 
-    async def renew(self, written: Mapping[tuple[Conversation, UUID], UUID]) -> None:
-        """Says of messages that their writers, which are named, are alive."""
+    async def renew(
+        self,
+        written: Mapping[tuple[Conversation, UUID], UUID],
+        *,
+        seconds: float = LEASE_SECONDS,
+    ) -> None:
+        """Says of messages that their writers, which are named, count as alive for so long."""
         parameters = {
+            "lease": timedelta(seconds=seconds),
             "sessions": [conversation.session_id for conversation, _ in written],
             "persons": [conversation.user_id for conversation, _ in written],
             "messages": [message_id for _, message_id in written],

@@ -7,7 +7,7 @@ lease (see `interruption.py` for when it does not).
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
@@ -46,6 +46,8 @@ _log = logging.getLogger(__name__)
 
 _FLUSH_SECONDS = 0.1
 _RENEW_SECONDS = LEASE_SECONDS / 4
+# How long a message whose call ended early waits for another one to take it up.
+_RETURN_SECONDS = 3.0
 _MAXIMUM_CHARACTERS = 50_000
 
 
@@ -89,6 +91,7 @@ class GrowingMessages:
         self._interruption = Interruption(conversations, growth)
         self._writers: dict[tuple[Conversation, UUID], UUID] = {}
         self._calls: set[asyncio.Task[object]] = set()
+        self._leaving: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -102,7 +105,7 @@ class GrowingMessages:
     async def __aexit__(self, *_exc: object) -> None:
         for task in self._tasks:
             task.cancel()
-        for task in self._tasks:
+        for task in (*self._tasks, *self._leaving):
             with suppress(asyncio.CancelledError):
                 await task
 
@@ -142,12 +145,18 @@ class GrowingMessages:
             return taken_up
         reply = taken_up
         self._writers[reply.key] = reply.writer
+        ended = False
         try:
             await self._fill(reply, requests)
-            return await self._complete(reply)
+            message = await self._complete(reply)
+            ended = True
         finally:
             if self._writers.get(reply.key) == reply.writer:
                 del self._writers[reply.key]
+            if not ended:
+                # Not here: a call that was cancelled must not wait for anything.
+                self._in_background(self._let_go(reply))
+        return message
 
     async def _take_up(self, header: StreamMessageHeader) -> "_Reply | Message":
         """Becomes the writer of a message, new or there already; or gives it if it is complete."""
@@ -289,6 +298,18 @@ class GrowingMessages:
         change = MessageChange(upserted=message)
         self._conversations.changed(reply.conversation, change, row.revision)
         return reply
+
+    def _in_background(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work, name="writer leaves")
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def _let_go(self, reply: _Reply) -> None:
+        """Shortens the lease of a writer that is gone, to what it may take to come back."""
+        try:
+            await self._growth.renew({reply.key: reply.writer}, seconds=_RETURN_SECONDS)
+        except Error:
+            _log.warning("a lease cannot be shortened; it runs out by itself", exc_info=True)
 
     async def _replaced(self, reply: _Reply) -> Refusal:
         """Why a message cannot be written by this call any more."""
