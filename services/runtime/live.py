@@ -53,8 +53,8 @@ async def live(
         return await read_epoch(database, query)
 
     async with (
-        Feeds(revisions) as feeds,
+        Feeds(revisions, epoch) as feeds,
         Wakeups(database, channel, learn=feeds.learn, look=feeds.look) as wakeups,
     ):
-        watches = Watches(feeds, cursors, epoch, streams_per_person=settings.streams_per_person)
+        watches = Watches(feeds, cursors, streams_per_person=settings.streams_per_person)
         yield Live(feeds, wakeups, watches)
