@@ -27,11 +27,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
+from services.messages.activity import ACTIVITY
 from services.messages.tables import (
     CONVERSATIONS,
     IN_CONVERSATION,
     MESSAGE_COLUMNS,
     MESSAGES,
+    OUTBOX,
     PERSON,
     SESSION,
     THIS_CONVERSATION,
@@ -210,14 +212,15 @@ _deleting = (
     update(CONVERSATIONS)
     .where(THIS_CONVERSATION, _is_as_seen)
     .values(revision=_CONVERSATION.revision + 1, message_count=_CONVERSATION.message_count - 1)
-    .returning(_CONVERSATION.revision)
+    .returning(_CONVERSATION.revision, _CONVERSATION.session_id, _CONVERSATION.user_id)
     .cte("deleting")
 )
 _DELETE = statement(
     update(MESSAGES)
     .where(_THIS_MESSAGE)
     .values(body=null(), original=null(), revision=_deleting.c.revision, update_time=func.now())
-    .returning(*MESSAGE_COLUMNS),
+    .returning(*MESSAGE_COLUMNS)
+    .add_cte(OUTBOX.owing(ACTIVITY, _deleting)),
     MessageRow,
 )
 

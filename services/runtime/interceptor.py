@@ -114,7 +114,7 @@ class CallInterceptor(AsyncServerInterceptor):
         identity = await self._verifier.verify(token)
         kind = Access.ACCESS_USER if identity.service is None else Access.ACCESS_SERVICE
         nobodys = identity.user_id is None and Access.ACCESS_USER in method.allow
-        if kind not in method.allow or nobodys:
+        if kind not in method.allow or nobodys or not _is_among(method.callers, identity.service):
             raise access_denied()
         request_id = _request_id(metadata)
         current_call.set(Call(request_id=request_id, identity=identity, token=token))
@@ -158,6 +158,11 @@ def _field_violation(violation: Violation) -> FieldViolation:
         description=found.message,
         rule=found.rule_id,
     )
+
+
+def _is_among(callers: frozenset[str], service: str | None) -> bool:
+    """Whether the contract lets this service call, or lets every service; people pass."""
+    return service is None or not callers or service in callers
 
 
 def access_denied() -> Refusal:
