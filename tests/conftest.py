@@ -13,13 +13,13 @@ from local.stack import Stack, free_ports
 from services.runtime.jwks import write_signing_key
 from services.runtime.service_tokens import ServiceTokens
 
-_SERVICES_ISSUER = "inglenook-services"
+_RESPONDERS_ISSUER = "inglenook-responders"
 
 
 @pytest.fixture(scope="session")
 def stack(responder_key: Path) -> Iterator[Stack]:
     trusted = {
-        "issuer": _SERVICES_ISSUER,
+        "issuer": _RESPONDERS_ISSUER,
         "jwks_file": str(responder_key / "jwks.json"),
         "audiences": ["inglenook"],
         "algorithms": ["EdDSA"],
@@ -45,7 +45,7 @@ def responder_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def responder(responder_key: Path) -> ServiceTokens:
     """The tokens of a service that answers people."""
     return ServiceTokens(
-        responder_key, issuer=_SERVICES_ISSUER, audience="inglenook", service="responder"
+        responder_key, issuer=_RESPONDERS_ISSUER, audience="inglenook", service="responder"
     )
 
 
