@@ -32,6 +32,7 @@ from services.runtime.errors import (
     request_malformed,
 )
 from services.runtime.identity import Call, Identity, current_call
+from services.runtime.logs import call_log
 from services.runtime.tokens import TokenVerifier, token_expired, token_missing
 
 _log = logging.getLogger(__name__)
@@ -251,9 +252,7 @@ async def _refuse(
 
 
 def _note(method_name: str, code: str, started: float, reason: str = "") -> None:
-    milliseconds = round((time.perf_counter() - started) * 1000, 2)
-    extra = {"method": method_name, "code": code, "duration_ms": milliseconds}
-    _log.info("call", extra=extra | ({"reason": reason} if reason else {}))
+    call_log.note(method_name, code, (time.perf_counter() - started) * 1000, reason)
 
 
 def _request_id(metadata: dict[str, str | bytes]) -> str:
