@@ -46,8 +46,8 @@ class JsonFormatter(logging.Formatter):
 class CallLog:
     """The lines of served calls, as `logging` would write them.
 
-    Every call has one, and `logging` takes a tenth of a call's time for it: it looks for the caller,
-    the thread and the process, and asks who else wants to know.
+    Every call has one, and `logging` takes a tenth of a call's time for it: it looks for the
+    caller, the thread and the process, and asks who else wants to know.
     """
 
     def __init__(self) -> None:
