@@ -160,6 +160,10 @@ class Activity:
             await self._sessions.RecordActivity(
                 request, timeout=TIMEOUT, metadata=self._credentials()
             )
+        there = {(row.session_id, row.user_id) for row in rows}
+        gone = [scope for scope in scopes if scope not in there]
+        if gone:  # Their person was erased.
+            await self._database.all(OUTBOX.settle, OUTBOX.parameters(ACTIVITY, gone))
         told: dict[str, object] = {
             "sessions": [row.session_id for row in rows],
             "persons": [row.user_id for row in rows],

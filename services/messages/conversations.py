@@ -12,7 +12,7 @@ from inglenook.sessions.v1.sessions_pb2 import GetSessionRequest
 from services.messages.body import digest_of, message_of, place_of
 from services.messages.store import MessageStore
 from services.messages.tables import Conversation, MessageRow
-from services.runtime.encryption.data_keys import DataKeys, Keyring
+from services.runtime.encryption.data_keys import DataKeys, Keyring, ScopeErasedError
 from services.runtime.encryption.envelope import UnreadableError
 from services.runtime.errors import Refusal, etag_stale, session_not_found
 from services.runtime.feed import Batch
@@ -160,6 +160,7 @@ class Conversations:
         """What changed after a revision, as much as fits a frame."""
         page = await self._store.changed(conversation, after=after, limit=_CHANGES_IN_A_FRAME)
         if not page.rows:
+            await self.revision(conversation)  # Ends the watch of a conversation that was deleted.
             return Batch([], after)
         changes = [await self._change_of(conversation, row) for row in page.rows]
         removes = any(row.body is None for row in page.rows)
@@ -173,7 +174,11 @@ class Conversations:
         """
         await self._ask_sessions(conversation)
         await self._store.add_conversation(conversation)
-        await self.revision(conversation)
+        # Whatever came between the answer and the row: a deletion has left its mark, an erasure its
+        # memory.
+        row = await self._store.conversation(conversation)
+        if row is None or row.delete_time is not None:
+            raise session_not_found()
 
     async def keyring(self, conversation: Conversation, *, uses: int = 1) -> Keyring:
         """What seals so many fields of a conversation at once; begins it if it has not begun.
@@ -185,7 +190,10 @@ class Conversations:
         if keyring is not None:
             return keyring
         await self.begin(conversation)
-        return await self._keys.sealing_or_make(conversation.scope, uses=uses)
+        try:
+            return await self._keys.sealing_or_make(conversation.scope, uses=uses)
+        except ScopeErasedError:
+            raise session_not_found() from None
 
     async def body(self, conversation: Conversation, row: MessageRow) -> bytes:
         """A message's body.

@@ -30,6 +30,7 @@ from sqlalchemy.dialects.postgresql import insert
 from services.messages.activity import ACTIVITY
 from services.messages.tables import (
     CONVERSATIONS,
+    ERASED,
     IN_CONVERSATION,
     MESSAGE_COLUMNS,
     MESSAGES,
@@ -116,13 +117,11 @@ _GET_CONVERSATION = statement(
 )
 _ADD_CONVERSATION = statement(
     insert(CONVERSATIONS)
-    .values(
-        session_id=SESSION,
-        user_id=PERSON,
-        last_sequence=0,
-        message_count=0,
-        revision=0,
-        create_time=func.now(),
+    .from_select(
+        ["session_id", "user_id", "last_sequence", "message_count", "revision", "create_time"],
+        select(SESSION, PERSON, literal(0), literal(0), literal(0), func.now()).where(
+            ERASED.not_erased
+        ),
     )
     .on_conflict_do_nothing()
     .returning(_CONVERSATION.revision, _CONVERSATION.delete_time),
@@ -236,8 +235,9 @@ class MessageStore:
         return await self._database.one(_GET_CONVERSATION, conversation.parameters)
 
     async def add_conversation(self, conversation: Conversation) -> None:
-        """Makes the conversation's row, unless it is there."""
-        await self._database.one(_ADD_CONVERSATION, conversation.parameters)
+        """Makes the conversation's row, unless it is there or the person was erased."""
+        parameters = conversation.parameters
+        await self._database.in_one_trip(ERASED.hold, _ADD_CONVERSATION, parameters)
 
     async def get(self, conversation: Conversation, message_id: UUID) -> MessageRow | None:
         """A message of the conversation, or its tombstone."""

@@ -76,7 +76,7 @@ _news = (
             (_COLUMNS.user_id == _told.c.user_id) & (_COLUMNS.session_id == _told.c.session_id),
         )
     )
-    .where(_COLUMNS.activity_revision < _told.c.revision)
+    .where(_COLUMNS.activity_revision < _told.c.revision, _COLUMNS.delete_time.is_(None))
     .cte("news")
 )
 _of_person = (
