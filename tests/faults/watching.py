@@ -88,11 +88,9 @@ class Watcher:
         signal = frame.WhichOneof("signal")
         assert signal != "reset", f"{self.name}: nothing was put back, and yet there was a reset"
         assert bool(frame.changes) != bool(signal), f"{self.name}: {frame}"
-        is_snapshot = bool(frame.changes) and not self._token
+        is_snapshot = bool(frame.changes) and not self._token and _is_snapshot(frame)
         revisions = [self._apply_change(change, is_snapshot) for change in frame.changes]
         if is_snapshot:
-            sequences = [change.upserted.sequence for change in frame.changes]
-            assert sequences == sorted(set(sequences)), f"{self.name}: {sequences}"
             self._revision = max(revisions)
         self._token = frame.resume_token
 
@@ -121,6 +119,12 @@ class Watcher:
             f"{self.name}: revision {revision} came after {self._revision}: twice, or out of order"
         )
         self._revision = revision
+
+
+def _is_snapshot(frame: WatchMessagesResponse) -> bool:
+    """Whether a first frame is a snapshot: where nothing was said before, it holds changes."""
+    sequences = [change.upserted.sequence for change in frame.changes]
+    return min(sequences) > 0 and sequences == sorted(set(sequences))
 
 
 class Cutter:
