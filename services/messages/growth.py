@@ -259,7 +259,19 @@ _RENEW = statement(
 )
 _OVERDUE = statement(
     select(*MESSAGE_COLUMNS, _MESSAGE.session_id, _MESSAGE.user_id)
-    .where(GROWS, _is_overdue)
+    .where(
+        GROWS,
+        _is_overdue,
+        # What is erased goes with its conversation.
+        select(literal(1))
+        .select_from(CONVERSATIONS)
+        .where(
+            _CONVERSATION.session_id == _MESSAGE.session_id,
+            _CONVERSATION.user_id == _MESSAGE.user_id,
+            _CONVERSATION.delete_time.is_(None),
+        )
+        .exists(),
+    )
     .order_by(_MESSAGE.writer_deadline)
     .limit(literal(_OVERDUE_AT_ONCE, BigInteger)),
     OverdueRow,
