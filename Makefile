@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install protos run test lint format locks clean
+.PHONY: help install protos run test bench lint format locks clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ run: install ## Run everything on this machine: PostgreSQL, the services and the
 test: install lint ## Run every check and every test, on a PostgreSQL of their own.
 	$(BIN)/python -m pytest
 
+bench: install ## Measure the budget and write docs/benchmarks.md; QUICK=1 for a rough run.
+	@$(BIN)/python -m bench $(if $(QUICK),--quick)
+
 lint: install ## Check formatting, style and types.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -35,7 +38,8 @@ locks: install ## Resolve the dependencies anew into requirements/*.lock.
 	$(BIN)/uv pip compile requirements/installer.in --universal --python-version 3.11 \
 		--upgrade --generate-hashes --no-header --quiet --output-file requirements/installer.lock
 	$(BIN)/uv pip compile pyproject.toml --all-extras \
-		--group contract --group local --group test --universal --python-version 3.11 \
+		--group contract --group local --group bench --group test \
+		--universal --python-version 3.11 \
 		--upgrade --generate-hashes --no-header --quiet --output-file requirements/everything.lock
 
 clean: ## Remove what was installed and compiled; data and keys in .inglenook/ stay.

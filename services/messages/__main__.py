@@ -14,11 +14,14 @@ from services.messages.conversations import Conversations
 from services.messages.deliveries import owed_by_messages
 from services.messages.erasing import Erasing
 from services.messages.export import Exports
+from services.messages.growth import GrowthStore
 from services.messages.live import Announcer, conversation_feeds
+from services.messages.opening import Opener
 from services.messages.scans import MessageScans
 from services.messages.search import SearchBudget, Searches
 from services.messages.service import Messages
 from services.messages.store import MessageStore
+from services.messages.streaming import GrowingMessages
 from services.messages.tables import DATA_KEYS, OUTBOX
 from services.messages.writer import Writer
 from services.runtime.cursors import Cursors, read_token_key
@@ -68,10 +71,18 @@ async def run(settings: MessagesSettings) -> None:
     ):
         keys = DataKeys(database, DATA_KEYS, provider)
         await keys.prepare()
-        store = MessageStore(database)
+        store, growth = MessageStore(database), GrowthStore(database)
         announcer = Announcer(feeds, relay)
-        conversations = Conversations(store, keys, SessionsServiceStub(sessions), announcer.changed)
-        appender = Appender(conversations, store, Writer(database, announcer.added))
+        conversations = Conversations(
+            store,
+            keys,
+            SessionsServiceStub(sessions),
+            Opener(keys, growth),
+            announcer.changed,
+        )
+        writer = Writer(database, announcer.stored)
+        appender = Appender(conversations, store, writer)
+        growing = GrowingMessages(conversations, store, growth, writer)
         scans = MessageScans(database)
         turn = asyncio.Lock()
         budget = settings.search_budget
@@ -80,6 +91,7 @@ async def run(settings: MessagesSettings) -> None:
         messages = Messages(
             conversations=conversations,
             appender=appender,
+            growing=growing,
             searches=searches,
             exports=exports,
             erasing=Erasing(database, keys, announcer.erased),
@@ -88,10 +100,11 @@ async def run(settings: MessagesSettings) -> None:
         )
 
         def stop() -> None:
-            for streams in (feeds.feeds, searches, exports):
+            for streams in (feeds.feeds, searches, exports, growing):
                 streams.stop()
 
-        await serve(settings, Implementation(_SERVICE, messages, stop))
+        async with growing:
+            await serve(settings, Implementation(_SERVICE, messages, stop))
 
 
 def main() -> None:

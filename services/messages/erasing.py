@@ -10,7 +10,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import BigInteger, and_, bindparam, delete, func, literal, select, tuple_, update
+from sqlalchemy import (
+    BigInteger,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    func,
+    literal,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from services.messages.tables import (
@@ -19,12 +30,20 @@ from services.messages.tables import (
     ERASED,
     MESSAGES,
     OUTBOX,
+    PARTS,
     PERSON,
     SESSION,
     THIS_CONVERSATION,
     Conversation,
 )
-from services.runtime.database import Database, fetch_all, fetch_one, statement
+from services.runtime.database import (
+    Database,
+    Parameters,
+    Statement,
+    fetch_all,
+    fetch_one,
+    statement,
+)
 from services.runtime.encryption.data_key_table import KeyIdRow
 from services.runtime.encryption.data_keys import DataKeys
 from services.runtime.erasure import ErasedRow
@@ -121,26 +140,28 @@ _ERASE_ALL_KEYS = statement(
     KeyIdRow,
 )
 
-_MESSAGE = MESSAGES.c
-_some = (
-    select(_MESSAGE.session_id, _MESSAGE.user_id, _MESSAGE.message_id)
-    .where(_MESSAGE.session_id == SESSION, _MESSAGE.user_id == PERSON)
-    .limit(bindparam("limit", type_=BigInteger))
-)
-_purged = (
-    delete(MESSAGES)
-    .where(
-        tuple_(_MESSAGE.session_id, _MESSAGE.user_id, _MESSAGE.message_id).in_(_some),
-        # Of a conversation that is not marked, nothing is ever purged.
+
+def _purging(table: Table) -> Statement[_CountRow]:
+    """Removes some of a marked conversation's rows of a table, and counts them."""
+    columns = table.c
+    key = [columns[column.name] for column in table.primary_key]
+    some = (
+        select(*key)
+        .where(columns.session_id == SESSION, columns.user_id == PERSON)
+        .limit(bindparam("limit", type_=BigInteger))
+    )
+    is_marked = (
         select(literal(1))
         .select_from(CONVERSATIONS)
         .where(THIS_CONVERSATION, _CONVERSATION.delete_time.is_not(None))
-        .exists(),
+        .exists()
     )
-    .returning(_MESSAGE.message_id)
-    .cte("purged")
-)
-_PURGE_SOME = statement(select(func.count().label("count")).select_from(_purged), _CountRow)
+    purged = delete(table).where(tuple_(*key).in_(some), is_marked).returning(*key).cte("purged")
+    return statement(select(func.count().label("count")).select_from(purged), _CountRow)
+
+
+# First what hangs on messages, and then these: by them, what is left to do can be seen.
+_PURGES = (_purging(PARTS), _purging(MESSAGES))
 # A deleted conversation stays as a mark: whoever asked about it before it was deleted may still
 # come. Of an erased person nothing stays but the memory that they were erased.
 _REMOVE = statement(
@@ -212,11 +233,14 @@ class Purge:
         """Removes them, and settles that it was owed."""
         for session_id, user_id in scopes:
             parameters: dict[str, object] = {"session": session_id, "person": user_id}
-            while True:
-                batch = {**parameters, "limit": _PURGED_AT_ONCE}
-                done = await self._database.one(_PURGE_SOME, batch)
-                if done is None or done.count < _PURGED_AT_ONCE:
-                    break
+            for purging in _PURGES:
+                await self._purge(purging, {**parameters, "limit": _PURGED_AT_ONCE})
             await self._database.one(_REMOVE, parameters)
             named = OUTBOX.parameters(PURGE, [(session_id, user_id)])
             await self._database.all(OUTBOX.settle, named)
+
+    async def _purge(self, purging: Statement[_CountRow], parameters: Parameters) -> None:
+        while True:
+            done = await self._database.one(purging, parameters)
+            if done is None or done.count < _PURGED_AT_ONCE:
+                return

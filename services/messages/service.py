@@ -18,6 +18,7 @@ from services.messages.export import Exports
 from services.messages.importing import Importer
 from services.messages.live import watched
 from services.messages.search import Searches
+from services.messages.streaming import GrowingMessages
 from services.messages.tables import Conversation, MessageRow
 from services.runtime.cursors import Cursors
 from services.runtime.errors import Refusal
@@ -35,15 +36,17 @@ class Messages:
         *,
         conversations: Conversations,
         appender: Appender,
+        growing: GrowingMessages,
         searches: Searches,
         exports: Exports,
         erasing: Erasing,
         watches: Watches,
         cursors: Cursors,
     ) -> None:
-        """Takes what reads, changes, adds and erases, who follows, and what makes tokens."""
+        """Takes what does each part of the work."""
         self._conversations = conversations
         self._appender = appender
+        self._growing = growing
         self._importer = Importer(appender)
         self._searches = searches
         self._exports = exports
@@ -127,6 +130,13 @@ class Messages:
     ) -> messages_pb2.ImportMessagesResponse:
         """Brings messages from elsewhere into the caller's sessions."""
         return await self._importer.bring_in(requests)
+
+    async def StreamMessage(
+        self, requests: AsyncIterator[messages_pb2.StreamMessageRequest], _context: object
+    ) -> messages_pb2.StreamMessageResponse:
+        """Adds a message that grows."""
+        message = await self._growing.receive(requests)
+        return messages_pb2.StreamMessageResponse(message=message)
 
     async def SearchMessages(
         self, request: messages_pb2.SearchMessagesRequest, _context: object

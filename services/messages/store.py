@@ -5,17 +5,20 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from inglenook.messages.v1.messages_pb2 import MessageState
 from sqlalchemy import (
     ARRAY,
     BigInteger,
     ColumnElement,
     LargeBinary,
     Select,
+    SmallInteger,
     Uuid,
     and_,
     any_,
     bindparam,
     column,
+    delete,
     func,
     literal,
     literal_column,
@@ -35,6 +38,7 @@ from services.messages.tables import (
     MESSAGE_COLUMNS,
     MESSAGES,
     OUTBOX,
+    PARTS,
     PERSON,
     SESSION,
     THIS_CONVERSATION,
@@ -42,12 +46,13 @@ from services.messages.tables import (
     ConversationRow,
     MessageRow,
 )
-from services.runtime.database import Database, statement
+from services.runtime.database import Database, Parameters, Statement, statement
 
 MAXIMUM_BYTES = 1 << 20
 """How many bytes of bodies one read gives at most, unless its first row alone has more."""
 
 _EVERYTHING = (1 << 63) - 1
+_COMPLETE = int(MessageState.MESSAGE_STATE_COMPLETE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,6 @@ _MESSAGE = MESSAGES.c
 _ID = bindparam("message", type_=Uuid)
 _THIS_MESSAGE = and_(IN_CONVERSATION, _MESSAGE.message_id == _ID)
 _NOT_DELETED = _MESSAGE.body.is_not(None)
-_NOT_GONE = _CONVERSATION.delete_time.is_(None)
 
 
 def _within_bytes(condition: ColumnElement[bool], order: str, *, descending: bool) -> Select[Any]:
@@ -182,9 +186,15 @@ _REVISIONS = statement(
     RevisionRow,
 )
 
-_LOCK = statement(
+LOCK = statement(
     select(_CONVERSATION.revision).where(THIS_CONVERSATION).with_for_update(), _LockedRow
 )
+"""Locks a conversation, so that what follows in the transaction sees it as it stays."""
+# Nobody writes it, and nobody may take it up.
+_NOT_WRITTEN = {
+    name: null()
+    for name in ("length", "begun_revision", "writer", "writer_service", "writer_deadline")
+}
 _SEEN = bindparam("seen", type_=BigInteger)
 _as_seen = and_(_THIS_MESSAGE, _NOT_DELETED, or_(_SEEN.is_(None), _MESSAGE.revision == _SEEN))
 _is_as_seen = select(literal(1)).select_from(MESSAGES).where(_as_seen).exists()
@@ -203,6 +213,7 @@ _CHANGE = statement(
         original=bindparam("original", type_=LargeBinary),
         revision=_changing.c.revision,
         update_time=func.now(),
+        **_NOT_WRITTEN,
     )
     .returning(*MESSAGE_COLUMNS),
     MessageRow,
@@ -214,12 +225,29 @@ _deleting = (
     .returning(_CONVERSATION.revision, _CONVERSATION.session_id, _CONVERSATION.user_id)
     .cte("deleting")
 )
+_dropping = (
+    delete(PARTS)
+    .where(
+        PARTS.c.session_id == SESSION,
+        PARTS.c.user_id == PERSON,
+        PARTS.c.message_id == _ID,
+        select(literal(1)).select_from(_deleting).exists(),
+    )
+    .cte("dropping")
+)
 _DELETE = statement(
     update(MESSAGES)
     .where(_THIS_MESSAGE)
-    .values(body=null(), original=null(), revision=_deleting.c.revision, update_time=func.now())
+    .values(
+        body=null(),
+        original=null(),
+        revision=_deleting.c.revision,
+        update_time=func.now(),
+        state=literal(_COMPLETE, SmallInteger),
+        **_NOT_WRITTEN,
+    )
     .returning(*MESSAGE_COLUMNS)
-    .add_cte(OUTBOX.owing(ACTIVITY, _deleting)),
+    .add_cte(_dropping, OUTBOX.owing(ACTIVITY, _deleting)),
     MessageRow,
 )
 
@@ -237,7 +265,7 @@ class MessageStore:
     async def add_conversation(self, conversation: Conversation) -> None:
         """Makes the conversation's row, unless it is there or the person was erased."""
         parameters = conversation.parameters
-        await self._database.in_one_trip(ERASED.hold, _ADD_CONVERSATION, parameters)
+        await self._database.in_one_trip((ERASED.hold, parameters), (_ADD_CONVERSATION, parameters))
 
     async def get(self, conversation: Conversation, message_id: UUID) -> MessageRow | None:
         """A message of the conversation, or its tombstone."""
@@ -282,16 +310,14 @@ class MessageStore:
         """Gives a message another body; None when it is not as it was seen any more."""
         parameters = {**conversation.parameters, "message": seen.message_id}
         parameters |= {"seen": seen.revision, "body": body, "original": original}
-        rows = await self._database.in_one_trip(_LOCK, _CHANGE, parameters)
-        return rows[0] if rows else None
+        return await self._locked(_CHANGE, parameters)
 
     async def delete(
         self, conversation: Conversation, message_id: UUID, *, seen: int | None
     ) -> MessageRow | None:
         """Leaves a tombstone of a message, if it is there and has the revision that was seen."""
         parameters = {**conversation.parameters, "message": message_id, "seen": seen}
-        rows = await self._database.in_one_trip(_LOCK, _DELETE, parameters)
-        return rows[0] if rows else None
+        return await self._locked(_DELETE, parameters)
 
     async def revisions(self, conversations: Sequence[Conversation]) -> list[RevisionRow]:
         """The revisions of many conversations, of those that have begun."""
@@ -300,6 +326,13 @@ class MessageStore:
             "persons": [conversation.user_id for conversation in conversations],
         }
         return list(await self._database.all(_REVISIONS, parameters))
+
+    async def _locked(
+        self, query: Statement[MessageRow], parameters: Parameters
+    ) -> MessageRow | None:
+        _, rows = await self._database.in_one_trip((LOCK, parameters), (query, parameters))
+        changed: Sequence[MessageRow] = rows
+        return changed[0] if changed else None
 
 
 def _page(rows: Sequence[_PageRow], limit: int) -> Page:

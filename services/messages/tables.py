@@ -5,19 +5,22 @@ sequences and revisions are dense and in commit order. The person is part of eve
 statement that could reach another person's rows.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from uuid import UUID
 
+from inglenook.messages.v1.messages_pb2 import MessageState
 from sqlalchemy import (
     BigInteger,
     Column,
     DateTime,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     SmallInteger,
     Table,
+    Text,
     Uuid,
     and_,
     bindparam,
@@ -82,6 +85,16 @@ MESSAGES = Table(
     Column("create_time", DateTime(timezone=True), nullable=False),
     Column("update_time", DateTime(timezone=True), nullable=False),
     Column("import_time", DateTime(timezone=True)),
+    Column("state", SmallInteger, nullable=False, server_default=text("1")),
+    # Of a growing message, and of an interrupted one that may still be taken up: how many
+    # characters it has, and which service writes it.
+    Column("length", Integer),
+    Column("writer_service", Text),
+    # Of a growing message: since which revision its watchers have it, and get what it grows by; the
+    # call that writes it, and until when that counts as alive.
+    Column("begun_revision", BigInteger),
+    Column("writer", Uuid),
+    Column("writer_deadline", DateTime(timezone=True)),
     # Each is for the queries that state its condition, and for no others. All three indexes begin
     # with the conversation: to a planner that expects few messages in one they are equally good,
     # and finding a message by its id through another than the key would read the conversation.
@@ -101,6 +114,7 @@ MESSAGES = Table(
         unique=True,
         postgresql_where=text("revision > 0"),
     ),
+    Index("messages_growing", "writer_deadline", postgresql_where=text("state = 2")),
     Index(
         "messages_by_person",
         "user_id",
@@ -109,6 +123,19 @@ MESSAGES = Table(
         "sequence",
         postgresql_where=text("body IS NOT NULL"),
     ),
+)
+
+PARTS = Table(
+    "message_parts",
+    METADATA,
+    Column("session_id", Uuid, primary_key=True),
+    Column("user_id", Uuid, primary_key=True),
+    Column("message_id", Uuid, primary_key=True),
+    # How many characters stand before it.
+    Column("first", Integer, primary_key=True, autoincrement=False),
+    Column("revision", BigInteger, nullable=False),
+    # An envelope.
+    Column("body", LargeBinary, nullable=False),
 )
 
 SESSION = bindparam("session", type_=Uuid)
@@ -170,6 +197,18 @@ class MessageRow:
     create_time: datetime
     update_time: datetime
     import_time: datetime | None
+    state: int
+    length: int | None
+    """How many characters a message has that grows, or that may still be taken up."""
+    begun_revision: int | None
+    """Since which revision a growing message's watchers have it."""
+    writer_service: str | None
+    """The service that writes it, or that may still take it up."""
+
+    @property
+    def grows(self) -> bool:
+        """Whether somebody is writing it."""
+        return self.state == MessageState.MESSAGE_STATE_GROWING
 
 
-MESSAGE_COLUMNS = tuple(MESSAGES.c[name] for name in MessageRow.__slots__)
+MESSAGE_COLUMNS = tuple(MESSAGES.c[field.name] for field in fields(MessageRow))

@@ -188,6 +188,11 @@ class ServiceSettings(IdentitySettings, DatabaseSettings, KeySettings):
     """The address the service answers on: `127.0.0.1:50051`."""
     streams_per_person: Annotated[int, Field(ge=1)] = 100
     """How many watches one person may have open at a process."""
+    nats_url: Annotated[str, Field(pattern=r"^$|^(nats|tls)://[^@]+$")] = ""
+    """Where NATS answers, for wake-ups over it instead of the database: `nats://nats.example:4222`,
+    or several with commas between. Credentials come by file."""
+    nats_credentials_file: Path | None = None
+    """A user's credentials for NATS (`.creds`), or an nkey's seed alone."""
     drain_seconds: Annotated[float, Field(ge=0, le=600)] = 10.0
     """How long calls under way may go on after the service was told to stop."""
 

@@ -103,7 +103,7 @@ class Deletions:
     async def delete(self, person: UUID, session: UUID) -> SessionRow | None:
         """Leaves the mark of a session; None when there is none, or its mark is there already."""
         parameters = {"person": person, "session": session}
-        rows = await self._database.in_one_trip(_LOCK, _DELETE, parameters)
+        _, rows = await self._database.in_one_trip((_LOCK, parameters), (_DELETE, parameters))
         return rows[0] if rows else None
 
     async def erase_person(self, person: UUID) -> tuple[ErasedRow, int]:

@@ -171,7 +171,7 @@ class UserStore:
     async def add(self, person: UUID, *, name: bytes, email: bytes) -> UserRow | None:
         """Adds the person's row; None when there is one already, or they were erased."""
         parameters = {"person": person, "name": name, "email": email}
-        rows = await self._database.in_one_trip(ERASED.hold, _ADD, parameters)
+        _, rows = await self._database.in_one_trip((ERASED.hold, parameters), (_ADD, parameters))
         return rows[0] if rows else None
 
     async def rename(self, person: UUID, name: bytes, *, expected: int | None) -> UserRow | None:

@@ -36,7 +36,7 @@ def _fields(method: Method) -> list[str]:
 
 EVERY_METHOD = load_methods(DESCRIPTORS)
 METHODS = [method for method in EVERY_METHOD if method.public_facing]
-INTERNAL = [method for method in EVERY_METHOD if not method.public_facing]
+INTERNAL = [method for method in EVERY_METHOD if method.callers]
 WITH_A_SESSION = [method for method in METHODS if "session_id" in _fields(method)]
 IN_A_SESSION = [method for method in WITH_A_SESSION if method.name != "CreateSession"]
 BAD_TOKENS = [

@@ -245,7 +245,10 @@ class DataKeys:
         alive = self._table.alive
         if alive is None or alive.hold is None:
             return await self._database.one(self._table.add, parameters) is not None
-        return bool(await self._database.in_one_trip(alive.hold, self._table.add, parameters))
+        _, stored = await self._database.in_one_trip(
+            (alive.hold, parameters), (self._table.add, parameters)
+        )
+        return bool(stored)
 
     async def _unwrapped(
         self, scope: Scope, key_id: UUID, row: WrappedRow | None = None
