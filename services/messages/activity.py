@@ -169,4 +169,4 @@ class Activity:
             "persons": [row.user_id for row in rows],
             "revisions": [row.revision for row in rows],
         }
-        await self._database.in_one_trip((_LAZILY, {}), (_SETTLE, told))
+        await self._database.all_after(_LAZILY, _SETTLE, told)

@@ -10,18 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import (
-    BigInteger,
-    Table,
-    and_,
-    bindparam,
-    delete,
-    func,
-    literal,
-    select,
-    tuple_,
-    update,
-)
+from sqlalchemy import BigInteger, and_, bindparam, delete, func, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from services.messages.tables import (
@@ -36,14 +25,7 @@ from services.messages.tables import (
     THIS_CONVERSATION,
     Conversation,
 )
-from services.runtime.database import (
-    Database,
-    Parameters,
-    Statement,
-    fetch_all,
-    fetch_one,
-    statement,
-)
+from services.runtime.database import Database, fetch_all, fetch_one, statement
 from services.runtime.encryption.data_key_table import KeyIdRow
 from services.runtime.encryption.data_keys import DataKeys
 from services.runtime.erasure import ErasedRow
@@ -140,28 +122,39 @@ _ERASE_ALL_KEYS = statement(
     KeyIdRow,
 )
 
-
-def _purging(table: Table) -> Statement[_CountRow]:
-    """Removes some of a marked conversation's rows of a table, and counts them."""
-    columns = table.c
-    key = [columns[column.name] for column in table.primary_key]
-    some = (
-        select(*key)
-        .where(columns.session_id == SESSION, columns.user_id == PERSON)
-        .limit(bindparam("limit", type_=BigInteger))
-    )
-    is_marked = (
+_MESSAGE = MESSAGES.c
+_some = (
+    select(_MESSAGE.session_id, _MESSAGE.user_id, _MESSAGE.message_id)
+    .where(_MESSAGE.session_id == SESSION, _MESSAGE.user_id == PERSON)
+    .limit(bindparam("limit", type_=BigInteger))
+)
+_purged = (
+    delete(MESSAGES)
+    .where(
+        tuple_(_MESSAGE.session_id, _MESSAGE.user_id, _MESSAGE.message_id).in_(_some),
+        # Of a conversation that is not marked, nothing is ever purged.
         select(literal(1))
         .select_from(CONVERSATIONS)
         .where(THIS_CONVERSATION, _CONVERSATION.delete_time.is_not(None))
-        .exists()
+        .exists(),
     )
-    purged = delete(table).where(tuple_(*key).in_(some), is_marked).returning(*key).cte("purged")
-    return statement(select(func.count().label("count")).select_from(purged), _CountRow)
-
-
-# First what hangs on messages, and then these: by them, what is left to do can be seen.
-_PURGES = (_purging(PARTS), _purging(MESSAGES))
+    .returning(_MESSAGE.session_id, _MESSAGE.user_id, _MESSAGE.message_id)
+    .cte("purged")
+)
+# A marked conversation gets no more parts: those of its growing messages go with them.
+_PART = PARTS.c
+_parts_purged = (
+    delete(PARTS)
+    .where(
+        tuple_(_PART.session_id, _PART.user_id, _PART.message_id).in_(
+            select(_purged.c.session_id, _purged.c.user_id, _purged.c.message_id)
+        )
+    )
+    .cte("parts_purged")
+)
+_PURGE_SOME = statement(
+    select(func.count().label("count")).select_from(_purged).add_cte(_parts_purged), _CountRow
+)
 # A deleted conversation stays as a mark: whoever asked about it before it was deleted may still
 # come. Of an erased person nothing stays but the memory that they were erased.
 _REMOVE = statement(
@@ -233,14 +226,11 @@ class Purge:
         """Removes them, and settles that it was owed."""
         for session_id, user_id in scopes:
             parameters: dict[str, object] = {"session": session_id, "person": user_id}
-            for purging in _PURGES:
-                await self._purge(purging, {**parameters, "limit": _PURGED_AT_ONCE})
+            while True:
+                batch = {**parameters, "limit": _PURGED_AT_ONCE}
+                done = await self._database.one(_PURGE_SOME, batch)
+                if done is None or done.count < _PURGED_AT_ONCE:
+                    break
             await self._database.one(_REMOVE, parameters)
             named = OUTBOX.parameters(PURGE, [(session_id, user_id)])
             await self._database.all(OUTBOX.settle, named)
-
-    async def _purge(self, purging: Statement[_CountRow], parameters: Parameters) -> None:
-        while True:
-            done = await self._database.one(purging, parameters)
-            if done is None or done.count < _PURGED_AT_ONCE:
-                return

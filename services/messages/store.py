@@ -46,7 +46,7 @@ from services.messages.tables import (
     ConversationRow,
     MessageRow,
 )
-from services.runtime.database import Database, Parameters, Statement, statement
+from services.runtime.database import Database, statement
 
 MAXIMUM_BYTES = 1 << 20
 """How many bytes of bodies one read gives at most, unless its first row alone has more."""
@@ -89,6 +89,7 @@ _MESSAGE = MESSAGES.c
 _ID = bindparam("message", type_=Uuid)
 _THIS_MESSAGE = and_(IN_CONVERSATION, _MESSAGE.message_id == _ID)
 _NOT_DELETED = _MESSAGE.body.is_not(None)
+_NOT_GONE = _CONVERSATION.delete_time.is_(None)
 
 
 def _within_bytes(condition: ColumnElement[bool], order: str, *, descending: bool) -> Select[Any]:
@@ -265,7 +266,7 @@ class MessageStore:
     async def add_conversation(self, conversation: Conversation) -> None:
         """Makes the conversation's row, unless it is there or the person was erased."""
         parameters = conversation.parameters
-        await self._database.in_one_trip((ERASED.hold, parameters), (_ADD_CONVERSATION, parameters))
+        await self._database.one_after(ERASED.hold, _ADD_CONVERSATION, parameters)
 
     async def get(self, conversation: Conversation, message_id: UUID) -> MessageRow | None:
         """A message of the conversation, or its tombstone."""
@@ -310,14 +311,14 @@ class MessageStore:
         """Gives a message another body; None when it is not as it was seen any more."""
         parameters = {**conversation.parameters, "message": seen.message_id}
         parameters |= {"seen": seen.revision, "body": body, "original": original}
-        return await self._locked(_CHANGE, parameters)
+        return await self._database.one_after(LOCK, _CHANGE, parameters)
 
     async def delete(
         self, conversation: Conversation, message_id: UUID, *, seen: int | None
     ) -> MessageRow | None:
         """Leaves a tombstone of a message, if it is there and has the revision that was seen."""
         parameters = {**conversation.parameters, "message": message_id, "seen": seen}
-        return await self._locked(_DELETE, parameters)
+        return await self._database.one_after(LOCK, _DELETE, parameters)
 
     async def revisions(self, conversations: Sequence[Conversation]) -> list[RevisionRow]:
         """The revisions of many conversations, of those that have begun."""
@@ -326,13 +327,6 @@ class MessageStore:
             "persons": [conversation.user_id for conversation in conversations],
         }
         return list(await self._database.all(_REVISIONS, parameters))
-
-    async def _locked(
-        self, query: Statement[MessageRow], parameters: Parameters
-    ) -> MessageRow | None:
-        _, rows = await self._database.in_one_trip((LOCK, parameters), (query, parameters))
-        changed: Sequence[MessageRow] = rows
-        return changed[0] if changed else None
 
 
 def _page(rows: Sequence[_PageRow], limit: int) -> Page:

@@ -103,8 +103,7 @@ class Deletions:
     async def delete(self, person: UUID, session: UUID) -> SessionRow | None:
         """Leaves the mark of a session; None when there is none, or its mark is there already."""
         parameters = {"person": person, "session": session}
-        _, rows = await self._database.in_one_trip((_LOCK, parameters), (_DELETE, parameters))
-        return rows[0] if rows else None
+        return await self._database.one_after(_LOCK, _DELETE, parameters)
 
     async def erase_person(self, person: UUID) -> tuple[ErasedRow, int]:
         """Erases all sessions of a person.

@@ -285,8 +285,7 @@ class SessionStore:
     ) -> SessionRow | None:
         """Adds a session; None when the person has or had one of this id, or was erased."""
         parameters = {"person": person, "session": session, "title": title, "state": state}
-        _, rows = await self._database.in_one_trip((ERASED.hold, parameters), (_ADD, parameters))
-        return rows[0] if rows else None
+        return await self._database.one_after(ERASED.hold, _ADD, parameters)
 
     async def is_erased(self, person: UUID) -> bool:
         """Whether the person was erased."""

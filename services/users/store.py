@@ -171,8 +171,7 @@ class UserStore:
     async def add(self, person: UUID, *, name: bytes, email: bytes) -> UserRow | None:
         """Adds the person's row; None when there is one already, or they were erased."""
         parameters = {"person": person, "name": name, "email": email}
-        _, rows = await self._database.in_one_trip((ERASED.hold, parameters), (_ADD, parameters))
-        return rows[0] if rows else None
+        return await self._database.one_after(ERASED.hold, _ADD, parameters)
 
     async def rename(self, person: UUID, name: bytes, *, expected: int | None) -> UserRow | None:
         """Changes the name; None when the row is not at the expected revision."""

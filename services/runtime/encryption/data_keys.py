@@ -245,10 +245,7 @@ class DataKeys:
         alive = self._table.alive
         if alive is None or alive.hold is None:
             return await self._database.one(self._table.add, parameters) is not None
-        _, stored = await self._database.in_one_trip(
-            (alive.hold, parameters), (self._table.add, parameters)
-        )
-        return bool(stored)
+        return bool(await self._database.all_after(alive.hold, self._table.add, parameters))
 
     async def _unwrapped(
         self, scope: Scope, key_id: UUID, row: WrappedRow | None = None
