@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ROUNDS ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help install protos run test torture lint format locks clean
+.PHONY: help install protos run test torture bench lint format locks clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test: install lint ## Run every check and every test, on a PostgreSQL of their o
 torture: install ## Run the fault tests for as many rounds as asked: make torture ROUNDS=50.
 	INGLENOOK_TORTURE_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/faults
 
+bench: install ## Measure the budget and write docs/benchmarks.md; QUICK=1 for a rough run.
+	@$(BIN)/python -m bench $(if $(QUICK),--quick)
+
 lint: install ## Check formatting, style and types.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -39,7 +42,8 @@ locks: install ## Resolve the dependencies anew into requirements/*.lock.
 	$(BIN)/uv pip compile requirements/installer.in --universal --python-version 3.11 \
 		--upgrade --generate-hashes --no-header --quiet --output-file requirements/installer.lock
 	$(BIN)/uv pip compile pyproject.toml --all-extras \
-		--group contract --group local --group test --universal --python-version 3.11 \
+		--group contract --group local --group bench --group test \
+		--universal --python-version 3.11 \
 		--upgrade --generate-hashes --no-header --quiet --output-file requirements/everything.lock
 
 clean: ## Remove what was installed and compiled; data and keys in .inglenook/ stay.

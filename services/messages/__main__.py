@@ -11,13 +11,18 @@ from pydantic import Field
 
 from services.messages.appender import Appender
 from services.messages.conversations import Conversations
+from services.messages.deliveries import owed_by_messages
+from services.messages.erasing import Erasing
 from services.messages.export import Exports
+from services.messages.growth import GrowthStore
 from services.messages.live import Announcer, conversation_feeds
+from services.messages.opening import Opener
 from services.messages.scans import MessageScans
 from services.messages.search import SearchBudget, Searches
 from services.messages.service import Messages
 from services.messages.store import MessageStore
-from services.messages.tables import DATA_KEYS
+from services.messages.streaming import GrowingMessages
+from services.messages.tables import DATA_KEYS, OUTBOX
 from services.messages.writer import Writer
 from services.runtime.cursors import Cursors, read_token_key
 from services.runtime.database import Database
@@ -62,13 +67,22 @@ async def run(settings: MessagesSettings) -> None:
         ) as database,
         channel_to(settings.sessions_address) as sessions,
         conversation_feeds(database, settings, cursors) as feeds,
+        owed_by_messages(database, settings, SessionsServiceStub(sessions)) as relay,
     ):
         keys = DataKeys(database, DATA_KEYS, provider)
         await keys.prepare()
-        store = MessageStore(database)
-        announcer = Announcer(feeds)
-        conversations = Conversations(store, keys, SessionsServiceStub(sessions), announcer.changed)
-        appender = Appender(conversations, store, Writer(database, announcer.added))
+        store, growth = MessageStore(database), GrowthStore(database)
+        announcer = Announcer(feeds, relay)
+        conversations = Conversations(
+            store,
+            keys,
+            SessionsServiceStub(sessions),
+            Opener(keys, growth),
+            announcer.changed,
+        )
+        writer = Writer(database, announcer.stored)
+        appender = Appender(conversations, store, writer)
+        growing = GrowingMessages(conversations, store, growth, writer)
         scans = MessageScans(database)
         turn = asyncio.Lock()
         budget = settings.search_budget
@@ -77,23 +91,26 @@ async def run(settings: MessagesSettings) -> None:
         messages = Messages(
             conversations=conversations,
             appender=appender,
+            growing=growing,
             searches=searches,
             exports=exports,
+            erasing=Erasing(database, keys, announcer.erased),
             watches=feeds.watches,
             cursors=cursors,
         )
 
         def stop() -> None:
-            for streams in (feeds.feeds, searches, exports):
+            for streams in (feeds.feeds, searches, exports, growing):
                 streams.stop()
 
-        await serve(settings, Implementation(_SERVICE, messages, stop))
+        async with growing:
+            await serve(settings, Implementation(_SERVICE, messages, stop))
 
 
 def main() -> None:
     """Runs the command that the program was started with."""
     parser, _ = commands_of("messages")
-    Program("messages", MessagesSettings, run, DATA_KEYS).main(parser, sys.argv[1:])
+    Program("messages", MessagesSettings, run, DATA_KEYS, OUTBOX).main(parser, sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from inglenook.messages.v1.messages_pb2 import Message
+from inglenook.messages.v1.messages_pb2 import Message, MessageState
 
 from services.messages.appends import Append, AppendedRow
 from services.messages.body import message_of, place_of
@@ -31,6 +31,8 @@ class Said:
     update_time: datetime | None = None
     """When it was last changed, for an imported message; None for now."""
     imported: bool = False
+    state: int = MessageState.MESSAGE_STATE_COMPLETE
+    """Complete, or interrupted for an imported message that was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,7 @@ class Appender:
             return message_of(said.conversation, addition.row, said.body)
         if not await self.is_repeated(said, addition.row):
             raise id_reused("message")
-        body = await self._conversations.body(said.conversation, addition.row)
-        return message_of(said.conversation, addition.row, body)
+        return await self._conversations.message(said.conversation, addition.row)
 
     async def add(self, said: Sequence[Said]) -> list[Addition]:
         """Adds messages, in their order within each conversation.
@@ -73,7 +74,9 @@ class Appender:
         """
         rows = await self._write(said)
         additions = [
-            None if row is None else Addition(row.of(one.message_id, one.role), is_new=True)
+            None
+            if row is None
+            else Addition(row.of(one.message_id, one.role, one.state), is_new=True)
             for one, row in zip(said, rows, strict=True)
         ]
         left = [one for one, addition in zip(said, additions, strict=True) if addition is None]
@@ -84,9 +87,9 @@ class Appender:
 
     async def is_repeated(self, said: Said, row: MessageRow) -> bool:
         """Whether a row is what storing the same message earlier left, changed since or not."""
-        if row.body is None or row.role != said.role:
+        if row.body is None or row.role != said.role or row.grows:
             return False
-        return await self._conversations.was_first(said.conversation, row, said.body)
+        return await self._conversations.opener.was_first(said.conversation, row, said.body)
 
     async def _write(self, said: Sequence[Said]) -> list[AppendedRow | None]:
         loop = asyncio.get_running_loop()
@@ -104,9 +107,10 @@ class Appender:
                     create_time=one.create_time,
                     update_time=one.update_time,
                     imported=one.imported,
+                    state=one.state,
                 )
             )
-        return await self._writer.write(appends)
+        return await self._writer.append(appends)
 
     async def _look_again(self, said: Sequence[Said]) -> list[Addition]:
         """What became of messages that were not stored: they are there, or it was too early."""

@@ -1,7 +1,7 @@
-"""Appends, and how many of them are written at once.
+"""Appends, and the statements that write many of them at once.
 
-However many conversations and people they are of, they are one transaction and one round trip: the
-conversations' rows are locked, and then one statement places, counts and adds the messages.
+However many conversations and people they are of: the conversations' rows are locked, and then one
+statement places, counts and adds the messages. `writer.py` runs both in one round trip.
 """
 
 from asyncio import Future
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from inglenook.messages.v1.messages_pb2 import MessageState
 from sqlalchemy import (
     ARRAY,
     Boolean,
@@ -29,8 +30,9 @@ from sqlalchemy import (
     update,
 )
 
-from services.messages.tables import CONVERSATIONS, MESSAGES, Conversation, MessageRow
-from services.runtime.database import Database, statement
+from services.messages.activity import ACTIVITY
+from services.messages.tables import CONVERSATIONS, MESSAGES, OUTBOX, Conversation, MessageRow
+from services.runtime.database import Parameters, statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class AppendedRow:
     update_time: datetime
     import_time: datetime | None
 
-    def of(self, message_id: UUID, role: int) -> MessageRow:
+    def of(self, message_id: UUID, role: int, state: int) -> MessageRow:
         """The row that was stored, without its envelope."""
         return MessageRow(
             message_id=message_id,
@@ -55,6 +57,10 @@ class AppendedRow:
             create_time=self.create_time,
             update_time=self.update_time,
             import_time=self.import_time,
+            state=state,
+            length=None,
+            begun_revision=None,
+            writer_service=None,
         )
 
 
@@ -77,6 +83,8 @@ class Append:
     update_time: datetime | None = None
     """When it was last changed, for an imported message; None for now."""
     imported: bool = False
+    state: int = MessageState.MESSAGE_STATE_COMPLETE
+    """Complete, or interrupted for an imported message that was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +110,7 @@ _asked = (
         bindparam("create_times", type_=ARRAY(DateTime(timezone=True))),
         bindparam("update_times", type_=ARRAY(DateTime(timezone=True))),
         bindparam("imported", type_=ARRAY(Boolean)),
+        bindparam("states", type_=ARRAY(SmallInteger)),
     )
     .table_valued(
         column("session_id", Uuid),
@@ -112,6 +121,7 @@ _asked = (
         column("create_time", DateTime(timezone=True)),
         column("update_time", DateTime(timezone=True)),
         column("imported", Boolean),
+        column("state", SmallInteger),
         with_ordinality="place",
         name="asked",
     )
@@ -123,7 +133,7 @@ _named = (
     .render_derived()
 )
 # In one order, so that two processes' batches never wait for each other in a circle.
-_LOCK_ALL = statement(
+LOCK_ALL = statement(
     select(_CONVERSATION.revision)
     .where(
         tuple_(_CONVERSATION.session_id, _CONVERSATION.user_id).in_(
@@ -163,13 +173,19 @@ _placed = (
         func.coalesce(_asked.c.create_time, func.now()).label("create_time"),
         func.coalesce(_asked.c.update_time, func.now()).label("update_time"),
         case((_asked.c.imported, func.now())).label("import_time"),
+        _asked.c.state,
     )
     .select_from(_asked.join(CONVERSATIONS, _of_asked_conversation))
     .where(_CONVERSATION.delete_time.is_(None), _is_new)
     .cte("placed")
 )
 _added = (
-    select(_placed.c.session_id, _placed.c.user_id, func.count().label("messages"))
+    select(
+        _placed.c.session_id,
+        _placed.c.user_id,
+        func.count().label("messages"),
+        func.max(_placed.c.create_time).label("last"),
+    )
     .group_by(_placed.c.session_id, _placed.c.user_id)
     .subquery("added")
 )
@@ -182,6 +198,7 @@ _counting = (
         last_sequence=_CONVERSATION.last_sequence + _added.c.messages,
         message_count=_CONVERSATION.message_count + _added.c.messages,
         revision=_CONVERSATION.revision + _added.c.messages,
+        activity_time=func.greatest(_CONVERSATION.activity_time, _added.c.last),
     )
     .cte("counting")
 )
@@ -191,27 +208,18 @@ _adding = (
     .from_select(_INSERTED, select(*(_placed.c[name] for name in _INSERTED)))
     .cte("adding")
 )
-_APPEND_ALL = statement(
-    select(*(_placed.c[name] for name in _PlacedRow.__match_args__)).add_cte(_counting, _adding),
+_owing = OUTBOX.owing(ACTIVITY, _added)
+APPEND_ALL = statement(
+    select(*(_placed.c[name] for name in _PlacedRow.__match_args__)).add_cte(
+        _counting, _adding, _owing
+    ),
     _PlacedRow,
 )
+"""Adds messages at the end of their conversations, which are locked."""
 
 
-async def store_appends(database: Database, appends: Sequence[Append]) -> list[AppendedRow | None]:
-    """Adds messages at the end of their conversations; on disk when this returns.
-
-    Gives for each what was stored, or None where there is no such conversation, or a message of
-    that id in it. No two may have the same id in the same conversation.
-
-    Raises:
-        psycopg.Error: none was stored, unless the connection broke before the answer came.
-    """
-    rows = await database.in_one_trip(_LOCK_ALL, _APPEND_ALL, _columns(appends))
-    by_place = {row.place: row for row in rows}
-    return [by_place.get(place) for place in range(1, len(appends) + 1)]
-
-
-def _columns(appends: Sequence[Append]) -> dict[str, object]:
+def append_columns(appends: Sequence[Append]) -> Parameters:
+    """The parameters of `APPEND_ALL`."""
     return {
         "sessions": [append.conversation.session_id for append in appends],
         "persons": [append.conversation.user_id for append in appends],
@@ -221,4 +229,5 @@ def _columns(appends: Sequence[Append]) -> dict[str, object]:
         "create_times": [append.create_time for append in appends],
         "update_times": [append.update_time for append in appends],
         "imported": [append.imported for append in appends],
+        "states": [append.state for append in appends],
     }

@@ -11,7 +11,13 @@ from uuid import UUID
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct, Value
-from inglenook.messages.v1.messages_pb2 import AppendMessageRequest, Message, Role
+from inglenook.messages.v1.messages_pb2 import (
+    AppendMessageRequest,
+    Message,
+    MessageState,
+    Role,
+    StreamMessageHeader,
+)
 
 from services.messages.tables import Conversation, MessageRow
 from services.runtime.encryption.envelope import Place
@@ -24,13 +30,15 @@ _METADATA_BYTES = 16_384
 _JSON_GROWTH = 6
 
 
-def body_of(said: AppendMessageRequest | Message) -> bytes:
-    """The body of the message that a request adds, or of one that is imported.
+def body_of(said: AppendMessageRequest | Message | StreamMessageHeader) -> bytes:
+    """The body of the message that a request adds or begins, or of one that is imported.
 
     Raises:
         Refusal: REQUEST_INVALID, the metadata is too large or is no JSON.
     """
-    body = Message(content=said.content, model=said.model)
+    body = Message(model=said.model)
+    if not isinstance(said, StreamMessageHeader):
+        body.content = said.content
     if said.metadata.fields:
         check_metadata(said.metadata)
         body.metadata.CopyFrom(said.metadata)
@@ -40,6 +48,14 @@ def body_of(said: AppendMessageRequest | Message) -> bytes:
 def sealable(body: Message) -> bytes:
     """A body's bytes: equal bodies have equal ones."""
     return body.SerializeToString(deterministic=True)
+
+
+def body_alone(message: Message) -> Message:
+    """A message with nothing but its body."""
+    body = Message(content=message.content, model=message.model)
+    if message.HasField("metadata"):
+        body.metadata.CopyFrom(message.metadata)
+    return body
 
 
 def digest_of(body: bytes) -> bytes:
@@ -53,6 +69,7 @@ def message_of(conversation: Conversation, row: MessageRow, body: bytes) -> Mess
     message.session_id = str(conversation.session_id)
     message.message_id = str(row.message_id)
     message.sequence = row.sequence
+    message.state = MessageState.ValueType(row.state)
     message.role = Role.ValueType(row.role)
     message.create_time.CopyFrom(timestamp_of(row.create_time))
     message.update_time.CopyFrom(timestamp_of(row.update_time))
@@ -62,10 +79,18 @@ def message_of(conversation: Conversation, row: MessageRow, body: bytes) -> Mess
     return message
 
 
-def place_of(conversation: Conversation, message_id: UUID, field: str = "body") -> Place:
-    """Where a message's body is stored, or another of its sealed fields."""
+def place_of(
+    conversation: Conversation, message_id: UUID, field: str = "body", *, part: int | None = None
+) -> Place:
+    """Where a message's body is stored, or another of its sealed fields.
+
+    `part` names one of a growing message by how many characters stand before it.
+    """
     row = (conversation.session_id, message_id)
-    return Place(table="messages", field=field, owner=conversation.user_id, row=row)
+    if part is None:
+        return Place(table="messages", field=field, owner=conversation.user_id, row=row)
+    row_of_part = (*row, UUID(int=part))
+    return Place(table="message_parts", field="body", owner=conversation.user_id, row=row_of_part)
 
 
 def check_metadata(metadata: Struct) -> None:

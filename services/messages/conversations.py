@@ -1,19 +1,19 @@
 """Messages with their encryption: what is between the contract and the rows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import grpc
 from inglenook.errors.v1.errors_pb2 import Reason
-from inglenook.messages.v1.messages_pb2 import DeletedMessage, Message, MessageChange
+from inglenook.messages.v1.messages_pb2 import Message, MessageChange
 from inglenook.sessions.v1.sessions_pb2 import GetSessionRequest
 
 from services.messages.body import digest_of, message_of, place_of
+from services.messages.opening import Opener, deletion
 from services.messages.store import MessageStore
 from services.messages.tables import Conversation, MessageRow
-from services.runtime.encryption.data_keys import DataKeys, Keyring
-from services.runtime.encryption.envelope import UnreadableError
+from services.runtime.encryption.data_keys import DataKeys, Keyring, ScopeErasedError
 from services.runtime.errors import Refusal, etag_stale, session_not_found
 from services.runtime.feed import Batch
 from services.runtime.peers import TIMEOUT, answer_of, on_behalf_of_caller
@@ -32,16 +32,19 @@ class Conversations:
         store: MessageStore,
         keys: DataKeys,
         sessions: "SessionsServiceAsyncStub",
+        opener: Opener,
         changed: Callable[[Conversation, MessageChange, int], None],
     ) -> None:
-        """Takes where messages are stored, what encrypts them, and who knows whose a session is.
+        """Takes where messages are, what encrypts them, who knows whose a session is, what opens.
 
         `changed` is called with each change or deletion and the revision that it has.
         """
         self._store = store
         self._keys = keys
         self._sessions = sessions
-        self._changed = changed
+        self.changed = changed
+        """To be called with each change that was stored, and its revision."""
+        self.opener = opener
 
     async def get(self, conversation: Conversation, message_id: UUID) -> Message:
         """One message.
@@ -49,8 +52,7 @@ class Conversations:
         Raises:
             Refusal: SESSION_NOT_FOUND or MESSAGE_NOT_FOUND.
         """
-        row = await self._require(conversation, message_id)
-        return message_of(conversation, row, await self.body(conversation, row))
+        return await self.message(conversation, await self._require(conversation, message_id))
 
     async def page(
         self, conversation: Conversation, *, newest_first: bool, first: int, limit: int
@@ -70,7 +72,20 @@ class Conversations:
             page = await self._store.newest_first(conversation, limit=limit)
         if not page.rows:
             await self.revision(conversation)
-        return await self._messages(conversation, page.rows), page.more
+        messages = await self.opener.messages(conversation, page.rows)
+        return [
+            message or await self.get(conversation, row.message_id)
+            for row, message in zip(page.rows, messages, strict=True)
+        ], page.more
+
+    async def message(self, conversation: Conversation, row: MessageRow) -> Message:
+        """A row's message, as it is now if it has ended since the row was read.
+
+        Raises:
+            Refusal: MESSAGE_NOT_FOUND, it was deleted since.
+        """
+        (message,) = await self.opener.messages(conversation, [row])
+        return message or await self.get(conversation, row.message_id)
 
     async def change(
         self,
@@ -90,7 +105,9 @@ class Conversations:
             seen = await self._require(conversation, message_id)
             if expected not in (None, seen.revision):
                 raise etag_stale()
-            body = await self.body(conversation, seen)
+            if seen.grows:
+                raise _message_growing()
+            body = await self.opener.body(conversation, seen)
             new_body = change(seen, body)
             if new_body == body:
                 return message_of(conversation, seen, body)
@@ -104,7 +121,7 @@ class Conversations:
             )
             if row is not None:
                 message = message_of(conversation, row, new_body)
-                self._changed(conversation, MessageChange(upserted=message), row.revision)
+                self.changed(conversation, MessageChange(upserted=message), row.revision)
                 return message
             # Somebody else changed it between reading and writing: what the change makes of that
             # has to be seen anew.
@@ -120,12 +137,12 @@ class Conversations:
         """
         tombstone = await self._store.delete(conversation, message_id, seen=expected)
         if tombstone is not None:
-            self._changed(conversation, _deletion(tombstone), tombstone.revision)
+            self.changed(conversation, deletion(tombstone), tombstone.revision)
             return
         row = await self._store.get(conversation, message_id)
         if row is None:
             await self.revision(conversation)
-            raise _message_not_found()
+            raise message_not_found()
         if row.body is not None:
             raise etag_stale()
 
@@ -152,16 +169,18 @@ class Conversations:
         revision = await self.revision(conversation)
         # As of that revision: what is newer comes as a change, and so comes once.
         page = await self._store.newest_first(conversation, as_of=revision, limit=newest)
-        messages = await self._messages(conversation, page.rows)
-        changes = [MessageChange(upserted=message) for message in reversed(messages)]
+        # What has ended growing since is newer, too.
+        messages = await self.opener.messages(conversation, page.rows)
+        changes = [MessageChange(upserted=message) for message in reversed(messages) if message]
         return Batch(changes, revision)
 
     async def changes(self, conversation: Conversation, after: int) -> Batch[MessageChange]:
         """What changed after a revision, as much as fits a frame."""
         page = await self._store.changed(conversation, after=after, limit=_CHANGES_IN_A_FRAME)
         if not page.rows:
+            await self.revision(conversation)  # Ends the watch of a conversation that was deleted.
             return Batch([], after)
-        changes = [await self._change_of(conversation, row) for row in page.rows]
+        changes = await self.opener.changes(conversation, page.rows, after=after)
         removes = any(row.body is None for row in page.rows)
         return Batch(changes, page.rows[-1].revision, removes=removes)
 
@@ -173,7 +192,11 @@ class Conversations:
         """
         await self._ask_sessions(conversation)
         await self._store.add_conversation(conversation)
-        await self.revision(conversation)
+        # Whatever came between the answer and the row: a deletion has left its mark, an erasure its
+        # memory.
+        row = await self._store.conversation(conversation)
+        if row is None or row.delete_time is not None:
+            raise session_not_found()
 
     async def keyring(self, conversation: Conversation, *, uses: int = 1) -> Keyring:
         """What seals so many fields of a conversation at once; begins it if it has not begun.
@@ -185,25 +208,10 @@ class Conversations:
         if keyring is not None:
             return keyring
         await self.begin(conversation)
-        return await self._keys.sealing_or_make(conversation.scope, uses=uses)
-
-    async def body(self, conversation: Conversation, row: MessageRow) -> bytes:
-        """A message's body.
-
-        Raises:
-            UnreadableError: what is stored does not open.
-        """
-        return await self._open(conversation, row, "body")
-
-    async def was_first(self, conversation: Conversation, row: MessageRow, body: bytes) -> bool:
-        """Whether a body is the one that a message was first stored with.
-
-        Raises:
-            UnreadableError: what is stored does not open.
-        """
-        if row.original is None:
-            return await self.body(conversation, row) == body
-        return await self._open(conversation, row, "original") == digest_of(body)
+        try:
+            return await self._keys.sealing_or_make(conversation.scope, uses=uses)
+        except ScopeErasedError:
+            raise session_not_found() from None
 
     async def _ask_sessions(self, conversation: Conversation) -> None:
         request = GetSessionRequest(session_id=str(conversation.session_id))
@@ -214,34 +222,20 @@ class Conversations:
         row = await self._store.get(conversation, message_id)
         if row is None or row.body is None:
             await self.revision(conversation)
-            raise _message_not_found()
+            raise message_not_found()
         return row
 
-    async def _messages(
-        self, conversation: Conversation, rows: Sequence[MessageRow]
-    ) -> list[Message]:
-        return [message_of(conversation, row, await self.body(conversation, row)) for row in rows]
 
-    async def _change_of(self, conversation: Conversation, row: MessageRow) -> MessageChange:
-        if row.body is None:
-            return _deletion(row)
-        message = message_of(conversation, row, await self.body(conversation, row))
-        return MessageChange(upserted=message)
-
-    async def _open(self, conversation: Conversation, row: MessageRow, field: str) -> bytes:
-        place = place_of(conversation, row.message_id, field)
-        envelope = row.body if field == "body" else row.original
-        if envelope is None:
-            raise UnreadableError(place)
-        return await self._keys.open(conversation.scope, envelope, place)
+def _message_growing() -> Refusal:
+    return Refusal(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        Reason.REASON_MESSAGE_GROWING,
+        "The message is still growing. Wait until it is complete.",
+    )
 
 
-def _deletion(row: MessageRow) -> MessageChange:
-    deleted = DeletedMessage(message_id=str(row.message_id), sequence=row.sequence)
-    return MessageChange(deleted=deleted)
-
-
-def _message_not_found() -> Refusal:
+def message_not_found() -> Refusal:
+    """The session is the caller's and holds no such message."""
     return Refusal(
         grpc.StatusCode.NOT_FOUND,
         Reason.REASON_MESSAGE_NOT_FOUND,

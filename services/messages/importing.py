@@ -11,6 +11,7 @@ from inglenook.messages.v1.messages_pb2 import (
     ImportMessagesRequest,
     ImportMessagesResponse,
     Message,
+    MessageState,
 )
 
 from services.messages.appender import Addition, Appender, Said
@@ -82,6 +83,7 @@ def _said(message: Message) -> Said:
         create_time=create_time,
         update_time=max(create_time, update_time) if create_time and update_time else create_time,
         imported=True,
+        state=message.state or MessageState.MESSAGE_STATE_COMPLETE,
     )
 
 

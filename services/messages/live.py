@@ -6,21 +6,28 @@ from uuid import UUID
 
 from inglenook.messages.v1.messages_pb2 import (
     MessageChange,
+    MessageDelta,
     WatchMessagesRequest,
     WatchMessagesResponse,
 )
 
+from services.messages.activity import ACTIVITY
+from services.messages.appends import Append, AppendedRow
+from services.messages.backlog import Write
 from services.messages.body import message_of
 from services.messages.conversations import Conversations
+from services.messages.erasing import PURGE
+from services.messages.parts import GrownRow, Growth
 from services.messages.store import MessageStore
 from services.messages.tables import CONVERSATIONS, Conversation
-from services.messages.writer import Added
+from services.messages.writer import Stored
 from services.runtime.cursors import Cursors
 from services.runtime.database import Database
 from services.runtime.errors import session_not_found
 from services.runtime.feed import Batch
 from services.runtime.live import Live, live
 from services.runtime.pages import page_limit
+from services.runtime.relay import Relay
 from services.runtime.settings import ServiceSettings
 from services.runtime.watch import Watched
 
@@ -41,28 +48,32 @@ def conversation_feeds(
 class Announcer:
     """Tells the watchers of a conversation what was stored: here at once, elsewhere by wake-ups."""
 
-    def __init__(self, feeds: Live) -> None:
+    def __init__(self, feeds: Live, relay: Relay) -> None:
+        """Takes who follows, and who tells other services."""
         self._live = feeds
+        self._relay = relay
 
-    def added(self, conversation: Conversation, added: Added) -> None:
-        """Messages were added."""
-        revision = added[-1][1].revision
+    def stored(self, conversation: Conversation, stored: Stored) -> None:
+        """Messages were added, or have grown."""
+        revision = stored[-1][1].revision
         if self._live.feeds.is_followed(conversation.feed):
-            changes = [
-                MessageChange(
-                    upserted=message_of(
-                        conversation, row.of(append.message_id, append.role), append.plaintext
-                    )
-                )
-                for append, row in added
-            ]
-            after = added[0][1].revision - 1
+            changes = [_change(conversation, write, row) for write, row in stored]
+            after = stored[0][1].revision - 1
             self._live.feeds.publish(conversation.feed, after, Batch(changes, revision))
+        self._relay.wake(ACTIVITY)
         self._live.wakeups.send(conversation.feed, revision)
+
+    def erased(self, conversation: Conversation, revision: int) -> None:
+        """A conversation was erased: who watches it looks, and finds that it is gone."""
+        self._live.feeds.learn(conversation.feed, revision)
+        self._live.wakeups.send(conversation.feed, revision)
+        self._relay.wake(PURGE)
 
     def changed(self, conversation: Conversation, change: MessageChange, revision: int) -> None:
         """A message was changed or deleted."""
         removes = change.HasField("deleted")
+        if removes:
+            self._relay.wake(ACTIVITY)
         self._live.announce(conversation.feed, change, revision, removes=removes)
 
 
@@ -88,6 +99,17 @@ def watched(
         after=after,
         token_of_another=session_not_found(),
     )
+
+
+def _change(conversation: Conversation, write: Write, row: AppendedRow | GrownRow) -> MessageChange:
+    if isinstance(write, Append) and isinstance(row, AppendedRow):
+        whole = row.of(write.message_id, write.role, write.state)
+        return MessageChange(upserted=message_of(conversation, whole, write.plaintext))
+    if isinstance(write, Growth):
+        message_id = str(write.message_id)
+        delta = MessageDelta(message_id=message_id, offset=write.first, text=write.text)
+        return MessageChange(delta=delta)
+    raise TypeError("an append was answered as a growth")
 
 
 def _conversation_of(feed: str) -> Conversation:

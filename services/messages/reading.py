@@ -34,7 +34,7 @@ async def body_unless_gone(
         UnreadableError: the body does not open, and its conversation is there.
     """
     try:
-        return await conversations.body(conversation, row)
+        return await conversations.opener.body(conversation, row)
     except UnreadableError:
         if await _is_gone(conversations, conversation):
             return None

@@ -1,7 +1,8 @@
 """Reading on through many messages, a page at a time: SQL and nothing else.
 
 A page is bounded in messages and in bytes, and the connection goes back to the pool after it: what
-lies between two pages is a place, which costs nobody anything. Deleted messages are left out. Every
+lies between two pages is a place, which costs nobody anything. Deleted messages are left out, and
+growing ones. Every
 statement names the person whose messages they are.
 """
 
@@ -11,16 +12,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from inglenook.messages.v1.messages_pb2 import MessageState
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
     DateTime,
     Select,
     Subquery,
+    and_,
     bindparam,
     case,
     func,
     literal,
+    literal_column,
     select,
     true,
     tuple_,
@@ -123,6 +127,7 @@ def _whole(high: int, low: int) -> UUID:
     return UUID(bytes=b"".join(halves))
 
 
+_GROWING = int(MessageState.MESSAGE_STATE_GROWING)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 LAST_SEQUENCE = (1 << 63) - 1
@@ -137,7 +142,8 @@ _CONVERSATION = CONVERSATIONS.c
 _COLUMNS = [_MESSAGE[field.name] for field in fields(ScannedRow)]
 _SEQUENCE = bindparam("sequence", type_=BigInteger)
 _TIME = bindparam("time", type_=DateTime(timezone=True))
-_NOT_DELETED = _MESSAGE.body.is_not(None)
+# Neither deleted nor growing still.
+_SAID = and_(_MESSAGE.body.is_not(None), _MESSAGE.state != literal_column(str(_GROWING)))
 
 
 def _page(found: Subquery, *order: str, newest_first: bool) -> Statement[ScannedRow]:
@@ -168,7 +174,7 @@ _EARLIER = _page(
         select(*_COLUMNS)
         .where(
             _MESSAGE.user_id == PERSON,
-            _NOT_DELETED,
+            _SAID,
             tuple_(*_BY_TIME) < tuple_(_TIME, SESSION, _SEQUENCE),
         )
         .order_by(*(key.desc() for key in _BY_TIME))
@@ -179,7 +185,7 @@ _EARLIER = _page(
 _EARLIER_IN_CONVERSATION = _page(
     _found(
         select(*_COLUMNS)
-        .where(IN_CONVERSATION, _NOT_DELETED, _MESSAGE.sequence < _SEQUENCE)
+        .where(IN_CONVERSATION, _SAID, _MESSAGE.sequence < _SEQUENCE)
         .order_by(_MESSAGE.sequence.desc())
     ),
     "sequence",
@@ -188,7 +194,7 @@ _EARLIER_IN_CONVERSATION = _page(
 _LATER_IN_CONVERSATION = _page(
     _found(
         select(*_COLUMNS)
-        .where(IN_CONVERSATION, _NOT_DELETED, _MESSAGE.sequence > _SEQUENCE)
+        .where(IN_CONVERSATION, _SAID, _MESSAGE.sequence > _SEQUENCE)
         .order_by(_MESSAGE.sequence)
     ),
     "sequence",
@@ -211,7 +217,7 @@ _said_in_each = (
     .where(
         _MESSAGE.session_id == _conversations.c.session_id,
         _MESSAGE.user_id == PERSON,
-        _NOT_DELETED,
+        _SAID,
         _MESSAGE.sequence
         > case((_conversations.c.session_id == SESSION, _SEQUENCE), else_=literal(0, BigInteger)),
     )

@@ -13,10 +13,12 @@ from services.messages.appender import Appender, Said
 from services.messages.body import body_of
 from services.messages.changes import changed_body
 from services.messages.conversations import Conversations
+from services.messages.erasing import Erasing
 from services.messages.export import Exports
 from services.messages.importing import Importer
 from services.messages.live import watched
 from services.messages.search import Searches
+from services.messages.streaming import GrowingMessages
 from services.messages.tables import Conversation, MessageRow
 from services.runtime.cursors import Cursors
 from services.runtime.errors import Refusal
@@ -34,17 +36,21 @@ class Messages:
         *,
         conversations: Conversations,
         appender: Appender,
+        growing: GrowingMessages,
         searches: Searches,
         exports: Exports,
+        erasing: Erasing,
         watches: Watches,
         cursors: Cursors,
     ) -> None:
-        """Takes what reads, changes and adds messages, who follows them, and what makes tokens."""
+        """Takes what does each part of the work."""
         self._conversations = conversations
         self._appender = appender
+        self._growing = growing
         self._importer = Importer(appender)
         self._searches = searches
         self._exports = exports
+        self._erasing = erasing
         self._watches = watches
         self._cursors = cursors
 
@@ -125,6 +131,13 @@ class Messages:
         """Brings messages from elsewhere into the caller's sessions."""
         return await self._importer.bring_in(requests)
 
+    async def StreamMessage(
+        self, requests: AsyncIterator[messages_pb2.StreamMessageRequest], _context: object
+    ) -> messages_pb2.StreamMessageResponse:
+        """Adds a message that grows."""
+        message = await self._growing.receive(requests)
+        return messages_pb2.StreamMessageResponse(message=message)
+
     async def SearchMessages(
         self, request: messages_pb2.SearchMessagesRequest, _context: object
     ) -> AsyncIterator[messages_pb2.SearchMessagesResponse]:
@@ -140,6 +153,25 @@ class Messages:
         async with aclosing(self._exports.frames(request)) as frames:
             async for frame in frames:
                 yield frame
+
+    async def DeleteSessionMessages(
+        self, request: messages_pb2.DeleteSessionMessagesRequest, _context: object
+    ) -> messages_pb2.DeleteSessionMessagesResponse:
+        """Destroys everything that was said in a session."""
+        conversation = Conversation(UUID(request.session_id), UUID(request.user_id))
+        await self._erasing.erase(conversation)
+        return messages_pb2.DeleteSessionMessagesResponse()
+
+    async def EraseUser(
+        self, request: messages_pb2.EraseUserRequest, _context: object
+    ) -> messages_pb2.EraseUserResponse:
+        """Erases everything that was said in a person's sessions."""
+        erased = await self._erasing.erase_person(UUID(request.user_id))
+        return messages_pb2.EraseUserResponse(
+            conversations=erased.conversations,
+            messages=erased.messages,
+            key_ids=map(str, erased.key_ids),
+        )
 
     async def WatchMessages(
         self, request: messages_pb2.WatchMessagesRequest, _context: object

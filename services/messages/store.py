@@ -5,17 +5,20 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from inglenook.messages.v1.messages_pb2 import MessageState
 from sqlalchemy import (
     ARRAY,
     BigInteger,
     ColumnElement,
     LargeBinary,
     Select,
+    SmallInteger,
     Uuid,
     and_,
     any_,
     bindparam,
     column,
+    delete,
     func,
     literal,
     literal_column,
@@ -27,11 +30,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
+from services.messages.activity import ACTIVITY
 from services.messages.tables import (
     CONVERSATIONS,
+    ERASED,
     IN_CONVERSATION,
     MESSAGE_COLUMNS,
     MESSAGES,
+    OUTBOX,
+    PARTS,
     PERSON,
     SESSION,
     THIS_CONVERSATION,
@@ -45,6 +52,7 @@ MAXIMUM_BYTES = 1 << 20
 """How many bytes of bodies one read gives at most, unless its first row alone has more."""
 
 _EVERYTHING = (1 << 63) - 1
+_COMPLETE = int(MessageState.MESSAGE_STATE_COMPLETE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +122,11 @@ _GET_CONVERSATION = statement(
 )
 _ADD_CONVERSATION = statement(
     insert(CONVERSATIONS)
-    .values(
-        session_id=SESSION,
-        user_id=PERSON,
-        last_sequence=0,
-        message_count=0,
-        revision=0,
-        create_time=func.now(),
+    .from_select(
+        ["session_id", "user_id", "last_sequence", "message_count", "revision", "create_time"],
+        select(SESSION, PERSON, literal(0), literal(0), literal(0), func.now()).where(
+            ERASED.not_erased
+        ),
     )
     .on_conflict_do_nothing()
     .returning(_CONVERSATION.revision, _CONVERSATION.delete_time),
@@ -181,9 +187,15 @@ _REVISIONS = statement(
     RevisionRow,
 )
 
-_LOCK = statement(
+LOCK = statement(
     select(_CONVERSATION.revision).where(THIS_CONVERSATION).with_for_update(), _LockedRow
 )
+"""Locks a conversation, so that what follows in the transaction sees it as it stays."""
+# Nobody writes it, and nobody may take it up.
+_NOT_WRITTEN = {
+    name: null()
+    for name in ("length", "begun_revision", "writer", "writer_service", "writer_deadline")
+}
 _SEEN = bindparam("seen", type_=BigInteger)
 _as_seen = and_(_THIS_MESSAGE, _NOT_DELETED, or_(_SEEN.is_(None), _MESSAGE.revision == _SEEN))
 _is_as_seen = select(literal(1)).select_from(MESSAGES).where(_as_seen).exists()
@@ -202,6 +214,7 @@ _CHANGE = statement(
         original=bindparam("original", type_=LargeBinary),
         revision=_changing.c.revision,
         update_time=func.now(),
+        **_NOT_WRITTEN,
     )
     .returning(*MESSAGE_COLUMNS),
     MessageRow,
@@ -210,14 +223,32 @@ _deleting = (
     update(CONVERSATIONS)
     .where(THIS_CONVERSATION, _is_as_seen)
     .values(revision=_CONVERSATION.revision + 1, message_count=_CONVERSATION.message_count - 1)
-    .returning(_CONVERSATION.revision)
+    .returning(_CONVERSATION.revision, _CONVERSATION.session_id, _CONVERSATION.user_id)
     .cte("deleting")
+)
+_dropping = (
+    delete(PARTS)
+    .where(
+        PARTS.c.session_id == SESSION,
+        PARTS.c.user_id == PERSON,
+        PARTS.c.message_id == _ID,
+        select(literal(1)).select_from(_deleting).exists(),
+    )
+    .cte("dropping")
 )
 _DELETE = statement(
     update(MESSAGES)
     .where(_THIS_MESSAGE)
-    .values(body=null(), original=null(), revision=_deleting.c.revision, update_time=func.now())
-    .returning(*MESSAGE_COLUMNS),
+    .values(
+        body=null(),
+        original=null(),
+        revision=_deleting.c.revision,
+        update_time=func.now(),
+        state=literal(_COMPLETE, SmallInteger),
+        **_NOT_WRITTEN,
+    )
+    .returning(*MESSAGE_COLUMNS)
+    .add_cte(_dropping, OUTBOX.owing(ACTIVITY, _deleting)),
     MessageRow,
 )
 
@@ -233,8 +264,9 @@ class MessageStore:
         return await self._database.one(_GET_CONVERSATION, conversation.parameters)
 
     async def add_conversation(self, conversation: Conversation) -> None:
-        """Makes the conversation's row, unless it is there."""
-        await self._database.one(_ADD_CONVERSATION, conversation.parameters)
+        """Makes the conversation's row, unless it is there or the person was erased."""
+        parameters = conversation.parameters
+        await self._database.one_after(ERASED.hold, _ADD_CONVERSATION, parameters)
 
     async def get(self, conversation: Conversation, message_id: UUID) -> MessageRow | None:
         """A message of the conversation, or its tombstone."""
@@ -279,16 +311,14 @@ class MessageStore:
         """Gives a message another body; None when it is not as it was seen any more."""
         parameters = {**conversation.parameters, "message": seen.message_id}
         parameters |= {"seen": seen.revision, "body": body, "original": original}
-        rows = await self._database.in_one_trip(_LOCK, _CHANGE, parameters)
-        return rows[0] if rows else None
+        return await self._database.one_after(LOCK, _CHANGE, parameters)
 
     async def delete(
         self, conversation: Conversation, message_id: UUID, *, seen: int | None
     ) -> MessageRow | None:
         """Leaves a tombstone of a message, if it is there and has the revision that was seen."""
         parameters = {**conversation.parameters, "message": message_id, "seen": seen}
-        rows = await self._database.in_one_trip(_LOCK, _DELETE, parameters)
-        return rows[0] if rows else None
+        return await self._database.one_after(LOCK, _DELETE, parameters)
 
     async def revisions(self, conversations: Sequence[Conversation]) -> list[RevisionRow]:
         """The revisions of many conversations, of those that have begun."""

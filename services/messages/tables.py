@@ -5,30 +5,38 @@ sequences and revisions are dense and in commit order. The person is part of eve
 statement that could reach another person's rows.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from uuid import UUID
 
+from inglenook.messages.v1.messages_pb2 import MessageState
 from sqlalchemy import (
     BigInteger,
     Column,
     DateTime,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     SmallInteger,
     Table,
+    Text,
     Uuid,
     and_,
     bindparam,
+    literal,
+    select,
     text,
 )
 
-from services.runtime.encryption.data_key_table import DataKeyTable
+from services.runtime.encryption.data_key_table import Alive, DataKeyTable
+from services.runtime.erasure import ErasedPeople
+from services.runtime.outbox import OutboxTable
 
 METADATA = MetaData(schema="messages")
 
-DATA_KEYS = DataKeyTable(METADATA, scope=("session_id", "user_id"))
+ERASED = ErasedPeople(METADATA)
+OUTBOX = OutboxTable(METADATA, scope=("session_id", "user_id"))
 
 CONVERSATIONS = Table(
     "conversations",
@@ -39,9 +47,26 @@ CONVERSATIONS = Table(
     Column("message_count", BigInteger, nullable=False),
     Column("revision", BigInteger, nullable=False),
     Column("create_time", DateTime(timezone=True), nullable=False),
+    # When something was last said in it; null until something was.
+    Column("activity_time", DateTime(timezone=True)),
     Column("delete_time", DateTime(timezone=True)),
     Index("conversations_by_person", "user_id", "session_id", unique=True),
 )
+
+# A data key is made only for a conversation that is not erased. The lock keeps it so until the key
+# is stored: who erases the conversation later sees the key, and erases it too.
+_ALIVE = (
+    select(literal(1))
+    .select_from(CONVERSATIONS)
+    .where(
+        CONVERSATIONS.c.session_id == bindparam("session_id", type_=Uuid),
+        CONVERSATIONS.c.user_id == bindparam("user_id", type_=Uuid),
+        CONVERSATIONS.c.delete_time.is_(None),
+    )
+    .with_for_update(read=True)
+    .exists()
+)
+DATA_KEYS = DataKeyTable(METADATA, scope=("session_id", "user_id"), alive=Alive(_ALIVE))
 
 MESSAGES = Table(
     "messages",
@@ -60,6 +85,16 @@ MESSAGES = Table(
     Column("create_time", DateTime(timezone=True), nullable=False),
     Column("update_time", DateTime(timezone=True), nullable=False),
     Column("import_time", DateTime(timezone=True)),
+    Column("state", SmallInteger, nullable=False, server_default=text("1")),
+    # Of a growing message, and of an interrupted one that may still be taken up: how many
+    # characters it has, and which service writes it.
+    Column("length", Integer),
+    Column("writer_service", Text),
+    # Of a growing message: since which revision its watchers have it, and get what it grows by; the
+    # call that writes it, and until when that counts as alive.
+    Column("begun_revision", BigInteger),
+    Column("writer", Uuid),
+    Column("writer_deadline", DateTime(timezone=True)),
     # Each is for the queries that state its condition, and for no others. All three indexes begin
     # with the conversation: to a planner that expects few messages in one they are equally good,
     # and finding a message by its id through another than the key would read the conversation.
@@ -79,6 +114,7 @@ MESSAGES = Table(
         unique=True,
         postgresql_where=text("revision > 0"),
     ),
+    Index("messages_growing", "writer_deadline", postgresql_where=text("state = 2")),
     Index(
         "messages_by_person",
         "user_id",
@@ -89,10 +125,31 @@ MESSAGES = Table(
     ),
 )
 
+PARTS = Table(
+    "message_parts",
+    METADATA,
+    Column("session_id", Uuid, primary_key=True),
+    Column("user_id", Uuid, primary_key=True),
+    Column("message_id", Uuid, primary_key=True),
+    # How many characters stand before it.
+    Column("first", Integer, primary_key=True, autoincrement=False),
+    Column("revision", BigInteger, nullable=False),
+    # An envelope.
+    Column("body", LargeBinary, nullable=False),
+)
+
 SESSION = bindparam("session", type_=Uuid)
 PERSON = bindparam("person", type_=Uuid)
 THIS_CONVERSATION = and_(CONVERSATIONS.c.session_id == SESSION, CONVERSATIONS.c.user_id == PERSON)
-IN_CONVERSATION = and_(MESSAGES.c.session_id == SESSION, MESSAGES.c.user_id == PERSON)
+# Of a conversation that was deleted, nothing is read any more, its rows purged or not.
+IN_CONVERSATION = and_(
+    MESSAGES.c.session_id == SESSION,
+    MESSAGES.c.user_id == PERSON,
+    select(literal(1))
+    .select_from(CONVERSATIONS)
+    .where(THIS_CONVERSATION, CONVERSATIONS.c.delete_time.is_(None))
+    .exists(),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +197,18 @@ class MessageRow:
     create_time: datetime
     update_time: datetime
     import_time: datetime | None
+    state: int
+    length: int | None
+    """How many characters a message has that grows, or that may still be taken up."""
+    begun_revision: int | None
+    """Since which revision a growing message's watchers have it."""
+    writer_service: str | None
+    """The service that writes it, or that may still take it up."""
+
+    @property
+    def grows(self) -> bool:
+        """Whether somebody is writing it."""
+        return self.state == MessageState.MESSAGE_STATE_GROWING
 
 
-MESSAGE_COLUMNS = tuple(MESSAGES.c[name] for name in MessageRow.__slots__)
+MESSAGE_COLUMNS = tuple(MESSAGES.c[field.name] for field in fields(MessageRow))

@@ -1,4 +1,4 @@
-"""The writer: appends that arrive together commit together.
+"""The writer: what arrives together commits together.
 
 There is one for each process. It takes what waits, whosever it is, writes it in one transaction and
 one round trip, and answers each caller on its own. It waits for no timer: an append that comes
@@ -7,45 +7,58 @@ alone is written at once, and batches form of what arrives while the last ones c
 
 import asyncio
 import logging
+from asyncio import Future
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 from psycopg import Error, OperationalError
 
-from services.messages.appends import Append, AppendedRow, store_appends
-from services.messages.backlog import Backlog, BacklogFullError
+from services.messages.appends import (
+    APPEND_ALL,
+    LOCK_ALL,
+    Append,
+    AppendedRow,
+    append_columns,
+)
+from services.messages.backlog import Backlog, BacklogFullError, Write
+from services.messages.parts import GROW_ALL, GrownRow, Growth, growth_columns
 from services.messages.tables import Conversation
 from services.runtime.database import Database
 from services.runtime.errors import server_busy
 
-Added = Sequence[tuple[Append, AppendedRow]]
-"""What a conversation has got, in its order."""
+Stored = Sequence[tuple[Write, AppendedRow | GrownRow]]
+"""What a conversation has got, in the order of its revisions."""
 
 _log = logging.getLogger(__name__)
 
 # With two, the database has work while the answers of the other batch go out; with more, batches
 # are smaller and gain nothing.
 _IN_FLIGHT = 2
-_BATCH_APPENDS = 256
+# A batch costs this process as much as several writes do. Where the processor is what is short, a
+# batch commits before the next writes have been read, and would be of one or two for ever: so what
+# is there to be read is read first.
+_READING_TURNS = 8
+_BATCH_WRITES = 256
 _BATCH_BYTES = 4 << 20
-_WAITING_APPENDS = 8_192
+_WAITING_WRITES = 8_192
 _WAITING_BYTES = 64 << 20
 _RETRY_SECONDS = 0.25
 
 
 class Writer:
-    """Writes a process's appends."""
+    """Writes a process's appends, and what its growing messages get."""
 
     def __init__(
-        self, database: Database, committed: Callable[[Conversation, Added], None]
+        self, database: Database, committed: Callable[[Conversation, Stored], None]
     ) -> None:
         """Takes where they go, and what to call with what each conversation has got."""
         self._database = database
         self._committed = committed
-        self._backlog = Backlog(maximum_appends=_WAITING_APPENDS, maximum_bytes=_WAITING_BYTES)
+        self._backlog = Backlog(maximum_writes=_WAITING_WRITES, maximum_bytes=_WAITING_BYTES)
         self._writing: set[asyncio.Task[None]] = set()
 
-    async def write(self, appends: Sequence[Append]) -> list[AppendedRow | None]:
+    async def append(self, appends: Sequence[Append]) -> list[AppendedRow | None]:
         """Writes appends, in their order within each conversation; on disk when this returns.
 
         A caller that is cancelled meanwhile may find each of them stored, or not.
@@ -54,61 +67,118 @@ class Writer:
             Refusal: SERVER_BUSY, and nothing was written.
             psycopg.Error: the database failed; each may have been written or not.
         """
-        try:
-            self._backlog.add(appends)
-        except BacklogFullError:
-            raise server_busy(_RETRY_SECONDS) from None
-        self._start_writing()
+        self._add(appends)
+        if len(appends) == 1:
+            return [await appends[0].stored]
         return await asyncio.gather(*(append.stored for append in appends))
 
-    def _start_writing(self) -> None:
+    async def grow(self, growth: Growth) -> GrownRow | None:
+        """Writes what a growing message has got; on disk when this returns.
+
+        Raises:
+            Refusal: SERVER_BUSY, and nothing was written.
+            psycopg.Error: the database failed; it may have been written or not.
+        """
+        self._add([growth])
+        return await growth.stored
+
+    def _add(self, writes: Sequence[Write]) -> None:
+        try:
+            self._backlog.add(writes)
+        except BacklogFullError:
+            raise server_busy(_RETRY_SECONDS) from None
         if self._backlog.ready and len(self._writing) < _IN_FLIGHT:
             task = asyncio.create_task(self._write_batches(), name="writer")
             self._writing.add(task)
             task.add_done_callback(self._writing.discard)
 
     async def _write_batches(self) -> None:
-        while batch := self._backlog.take(appends=_BATCH_APPENDS, size=_BATCH_BYTES):
+        if len(self._writing) > 1:
+            await self._read_on()
+        while batch := self._backlog.take(writes=_BATCH_WRITES, size=_BATCH_BYTES):
             try:
                 await self._write_batch(batch)
             finally:
+                for write in batch:
+                    # Whoever has no answer by now gets none: this process fails or ends.
+                    write.stored.cancel()
                 self._backlog.written(batch)
+            if self._backlog.ready:
+                await self._read_on()
 
-    async def _write_batch(self, batch: Sequence[Append]) -> None:
+    async def _read_on(self) -> None:
+        """Lets the event loop take in what has arrived, for as long as that brings writes."""
+        for _ in range(_READING_TURNS):
+            waiting = len(self._backlog)
+            await asyncio.sleep(0)
+            if len(self._backlog) <= waiting:
+                return
+
+    async def _write_batch(self, batch: Sequence[Write]) -> None:
         try:
-            rows = await store_appends(self._database, batch)
+            stored = await self._store(batch)
         except OperationalError as error:
             _fail(batch, error)
         except Error as error:
             if len(batch) == 1:
                 _fail(batch, error)
                 return
-            # Nothing of it was stored. One append must not be the others' ruin: in halves, and
+            # Nothing of it was stored. One write must not be the others' ruin: in halves, and
             # halves of these, whoever it is is found.
-            _log.warning("a batch was refused; writing it in parts", extra={"appends": len(batch)})
+            _log.warning("a batch was refused; writing it in parts", extra={"writes": len(batch)})
             middle = len(batch) // 2
             await self._write_batch(batch[:middle])
             await self._write_batch(batch[middle:])
-        except asyncio.CancelledError:
-            for append in batch:
-                append.stored.cancel()
-            raise
         else:
-            self._answer(batch, rows)
+            self._answer(stored)
 
-    def _answer(self, batch: Sequence[Append], rows: Sequence[AppendedRow | None]) -> None:
-        for append, row in zip(batch, rows, strict=True):
-            if not append.stored.done():
-                append.stored.set_result(row)
-        added: defaultdict[Conversation, list[tuple[Append, AppendedRow]]] = defaultdict(list)
-        for append, row in zip(batch, rows, strict=True):
+    async def _store(
+        self, batch: Sequence[Write]
+    ) -> list[tuple[Write, AppendedRow | GrownRow | None]]:
+        """Stores a batch; None for what was not stored, see `Append` and `Growth`.
+
+        Raises:
+            psycopg.Error: none was stored, unless the connection broke before the answer came.
+        """
+        appends = [write for write in batch if isinstance(write, Append)]
+        growths = [write for write in batch if isinstance(write, Growth)]
+        conversations = {write.conversation for write in batch}
+        steps: list[tuple[Any, Any]] = [
+            (
+                LOCK_ALL,
+                {
+                    "sessions": [conversation.session_id for conversation in conversations],
+                    "persons": [conversation.user_id for conversation in conversations],
+                },
+            )
+        ]
+        kinds: list[Sequence[Write]] = []
+        if appends:
+            steps.append((APPEND_ALL, append_columns(appends)))
+            kinds.append(appends)
+        if growths:
+            steps.append((GROW_ALL, growth_columns(growths)))
+            kinds.append(growths)
+        _, *results = await self._database.in_one_trip(*steps)
+        stored: list[tuple[Write, AppendedRow | GrownRow | None]] = []
+        for writes, rows in zip(kinds, results, strict=True):
+            by_place = {row.place: row for row in rows}
+            stored += [(write, by_place.get(place)) for place, write in enumerate(writes, 1)]
+        return stored
+
+    def _answer(self, stored: Sequence[tuple[Write, AppendedRow | GrownRow | None]]) -> None:
+        got: defaultdict[Conversation, list[tuple[Write, AppendedRow | GrownRow]]]
+        got = defaultdict(list)
+        for write, row in stored:
+            if not write.stored.done():
+                cast("Future[AppendedRow | GrownRow | None]", write.stored).set_result(row)
             if row is not None:
-                added[append.conversation].append((append, row))
-        for conversation, appended in added.items():
-            self._committed(conversation, appended)
+                got[write.conversation].append((write, row))
+        for conversation, written in got.items():
+            self._committed(conversation, written)
 
 
-def _fail(batch: Sequence[Append], error: Exception) -> None:
-    for append in batch:
-        if not append.stored.done():
-            append.stored.set_exception(error)
+def _fail(batch: Sequence[Write], error: Exception) -> None:
+    for write in batch:
+        if not write.stored.done():
+            write.stored.set_exception(error)

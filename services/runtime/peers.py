@@ -1,7 +1,8 @@
-"""Calling another service on behalf of the caller: with the caller's own token and request id."""
+"""Calling another service: on the caller's behalf, by the caller's own token, or as a service."""
 
 from collections.abc import Awaitable
 from typing import TypeVar
+from uuid import UUID, uuid4
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -12,6 +13,7 @@ from inglenook.errors.v1.errors_pb2 import Reason
 
 from services.runtime.errors import DOMAIN, Refusal, dependency_unavailable
 from services.runtime.identity import current_call
+from services.runtime.service_tokens import ServiceTokens
 
 Answer = TypeVar("Answer")
 
@@ -46,6 +48,14 @@ def on_behalf_of_caller() -> aio.Metadata:
     )
 
 
+def as_service(tokens: ServiceTokens, *, acting_for: UUID | None = None) -> aio.Metadata:
+    """The metadata of a call that a service makes for itself, or for a person, unasked."""
+    return aio.Metadata(
+        ("authorization", f"Bearer {tokens.token(acting_for=acting_for)}"),
+        ("x-request-id", str(uuid4())),
+    )
+
+
 async def answer_of(call: Awaitable[Answer]) -> Answer:
     """Another service's answer; its refusals are raised as if they were this service's.
 
@@ -55,10 +65,11 @@ async def answer_of(call: Awaitable[Answer]) -> Answer:
     try:
         return await call
     except aio.AioRpcError as error:
-        raise _refusal_of_peer(error) from None
+        raise refusal_of_peer(error) from None
 
 
-def _refusal_of_peer(error: aio.AioRpcError) -> Exception:
+def refusal_of_peer(error: aio.AioRpcError) -> Refusal:
+    """What the caller is told when another service refuses, or does not answer."""
     reason = _reason_of(error)
     if error.code() in _UNREACHABLE or reason is None:
         return dependency_unavailable()

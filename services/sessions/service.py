@@ -1,6 +1,6 @@
 """The methods of SessionsService."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from uuid import UUID, uuid4
 
@@ -10,27 +10,47 @@ from inglenook.sessions.v1 import sessions_pb2
 from inglenook.sessions.v1.sessions_pb2 import SessionState
 
 from services.runtime.cursors import Cursors
-from services.runtime.encryption.data_keys import DataKeys
+from services.runtime.encryption.data_keys import DataKeys, ScopeErasedError
 from services.runtime.encryption.envelope import Place
+from services.runtime.erasure import person_erased
 from services.runtime.errors import Refusal, etag_stale, id_reused, session_not_found
 from services.runtime.etags import etag_of, expected_revision
+from services.runtime.feed import Batch
 from services.runtime.field_masks import changed_text
 from services.runtime.identity import person
 from services.runtime.live import Live
-from services.runtime.pages import page_limit, page_start
+from services.runtime.pages import page_limit, page_place
+from services.runtime.relay import Relay
 from services.runtime.timestamps import timestamp_of
-from services.sessions.live import watched
+from services.sessions.activity import Activities
+from services.sessions.deletion import DELETION, Deletions
+from services.sessions.live import deletion_of, watched
+from services.sessions.places import numbers_of, place_of
 from services.sessions.store import SessionChange, SessionRow, SessionStore
-
-_NEWEST = (1 << 63) - 1
 
 
 class Sessions:
     """A person's own sessions."""
 
-    def __init__(self, store: SessionStore, keys: DataKeys, cursors: Cursors, feeds: Live) -> None:
-        """Takes where sessions are, what encrypts titles, what makes tokens, who follows them."""
+    def __init__(
+        self,
+        *,
+        store: SessionStore,
+        activities: Activities,
+        deletions: Deletions,
+        relay: Relay,
+        keys: DataKeys,
+        cursors: Cursors,
+        feeds: Live,
+    ) -> None:
+        """Takes where sessions are, and what is told of them by and to the messages service.
+
+        `keys` encrypt titles, `cursors` make tokens, `feeds` are who follows.
+        """
         self._store = store
+        self._activities = activities
+        self._deletions = deletions
+        self._relay = relay
         self._keys = keys
         self._cursors = cursors
         self._live = feeds
@@ -50,7 +70,12 @@ class Sessions:
             )
             if row is not None:
                 return sessions_pb2.CreateSessionResponse(session=await self._announced(row))
-            row = await self._require(session_id)  # The same call at the same time was first.
+            # The same call at the same time was first; or it was deleted, or its owner erased.
+            row = await self._store.get(person(), session_id)
+            if row is None:
+                raise person_erased()
+        if row.delete_time is not None:
+            raise id_reused("session")
         session = await self._session(row)
         if session.title != request.title:
             raise id_reused("session")
@@ -67,12 +92,12 @@ class Sessions:
         self, request: sessions_pb2.ListSessionsRequest, _context: object
     ) -> sessions_pb2.ListSessionsResponse:
         """A page of the caller's sessions."""
-        purpose = ("sessions.list", str(person()), str(request.state))
-        before = page_start(self._cursors, purpose, request.page_token)
+        purpose = ("sessions.page", str(person()), str(request.state))
+        before = page_place(self._cursors, purpose, request.page_token)
         limit = page_limit(request.page_size)
         rows = await self._store.page(
             person(),
-            before=_NEWEST if before is None else before,
+            before=None if before is None else place_of(before),
             limit=limit + 1,
             state=request.state or None,
         )
@@ -80,7 +105,7 @@ class Sessions:
         page = rows[:limit]
         return sessions_pb2.ListSessionsResponse(
             sessions=[await self._session(row) for row in page],
-            next_page_token=self._cursors.make(purpose, page[-1].activity) if more else "",
+            next_page_token=self._cursors.make(purpose, *numbers_of(page[-1])) if more else "",
         )
 
     async def UpdateSession(
@@ -91,12 +116,12 @@ class Sessions:
         title = changed_text(request, request.update_mask, "title")
         if title is None:
             row = await self._require(session_id)
-            if expected not in (None, row.revision):
+            if expected not in (None, row.version):
                 raise etag_stale()
         else:
             await self._require(session_id)
             sealed = await self._seal(session_id, title)
-            change = SessionChange(title=sealed, expected_revision=expected)
+            change = SessionChange(title=sealed, expected_version=expected)
             return sessions_pb2.UpdateSessionResponse(
                 session=await self._change(session_id, change)
             )
@@ -109,7 +134,7 @@ class Sessions:
         change = SessionChange(
             state=SessionState.SESSION_STATE_COMPLETED,
             expected_state=SessionState.SESSION_STATE_ACTIVE,
-            expected_revision=expected_revision(request.etag),
+            expected_version=expected_revision(request.etag),
         )
         session = await self._change(UUID(request.session_id), change)
         return sessions_pb2.CompleteSessionResponse(session=session)
@@ -122,10 +147,46 @@ class Sessions:
             state=SessionState.SESSION_STATE_ACTIVE,
             activity=True,
             expected_state=SessionState.SESSION_STATE_COMPLETED,
-            expected_revision=expected_revision(request.etag),
+            expected_version=expected_revision(request.etag),
         )
         session = await self._change(UUID(request.session_id), change)
         return sessions_pb2.ResumeSessionResponse(session=session)
+
+    async def DeleteSession(
+        self, request: sessions_pb2.DeleteSessionRequest, _context: object
+    ) -> sessions_pb2.DeleteSessionResponse:
+        """Deletes a session."""
+        session_id = UUID(request.session_id)
+        deleted = await self._deletions.delete(person(), session_id)
+        if deleted is not None:
+            change = deletion_of(deleted)
+            self._live.announce(str(person()), change, deleted.revision, removes=True)
+            self._relay.wake(DELETION)
+        elif await self._store.get(person(), session_id) is None:
+            raise session_not_found()
+        return sessions_pb2.DeleteSessionResponse()
+
+    async def EraseUser(
+        self, request: sessions_pb2.EraseUserRequest, _context: object
+    ) -> sessions_pb2.EraseUserResponse:
+        """Erases all sessions of a person."""
+        erasing = UUID(request.user_id)
+        erased, revision = await self._deletions.erase_person(erasing)
+        self._keys.forget((erasing,))
+        # Who watches looks, and finds that the person is gone.
+        self._live.feeds.learn(str(erasing), revision + 1)
+        self._live.wakeups.send(str(erasing), revision + 1)
+        return sessions_pb2.EraseUserResponse(
+            sessions=erased.conversations, key_ids=map(str, erased.key_ids)
+        )
+
+    async def RecordActivity(
+        self, request: sessions_pb2.RecordActivityRequest, _context: object
+    ) -> sessions_pb2.RecordActivityResponse:
+        """Notes how far conversations have got."""
+        for rows in (await self._activities.record(request.activities)).values():
+            await self._announce_all(rows)
+        return sessions_pb2.RecordActivityResponse()
 
     async def WatchSessions(
         self, request: sessions_pb2.WatchSessionsRequest, _context: object
@@ -141,15 +202,25 @@ class Sessions:
         if changed is not None:
             return await self._announced(changed)
         row = await self._require(session_id)
-        if change.expected_revision in (None, row.revision) and row.state == change.state:
+        if change.expected_version in (None, row.version) and row.state == change.state:
             raise _state_wrong(change.state)
         raise etag_stale()
 
     async def _require(self, session_id: UUID) -> SessionRow:
         row = await self._store.get(person(), session_id)
-        if row is None:
+        if row is None or row.delete_time is not None:
             raise session_not_found()
         return row
+
+    async def _announce_all(self, rows: Sequence[SessionRow]) -> None:
+        """Tells whoever watches of sessions of one person that were just stored, in their order."""
+        name, revision = str(rows[0].user_id), rows[-1].revision
+        if self._live.feeds.is_followed(name):
+            changes = [
+                sessions_pb2.SessionChange(upserted=await self._session(row)) for row in rows
+            ]
+            self._live.feeds.publish(name, rows[0].revision - 1, Batch(changes, revision))
+        self._live.wakeups.send(name, revision)
 
     async def _announced(self, row: SessionRow) -> sessions_pb2.Session:
         """A session that was just stored; whoever watches is told."""
@@ -159,7 +230,7 @@ class Sessions:
         return session
 
     async def _session(self, row: SessionRow) -> sessions_pb2.Session:
-        place = _place(row.user_id, row.session_id)
+        place = _title_place(row.user_id, row.session_id)
         title = await self._keys.open((row.user_id,), row.title, place)
         return sessions_pb2.Session(
             session_id=str(row.session_id),
@@ -168,15 +239,19 @@ class Sessions:
             create_time=timestamp_of(row.create_time),
             update_time=timestamp_of(row.update_time),
             last_activity_time=timestamp_of(row.last_activity_time),
-            etag=etag_of(row.revision),
+            message_count=row.message_count,
+            etag=etag_of(row.version),
         )
 
     async def _seal(self, session_id: UUID, title: str) -> bytes:
-        keyring = await self._keys.sealing_or_make((person(),))
-        return keyring.seal(title.encode(), _place(person(), session_id))
+        try:
+            keyring = await self._keys.sealing_or_make((person(),))
+        except ScopeErasedError:
+            raise person_erased() from None
+        return keyring.seal(title.encode(), _title_place(person(), session_id))
 
 
-def _place(user_id: UUID, session_id: UUID) -> Place:
+def _title_place(user_id: UUID, session_id: UUID) -> Place:
     return Place(table="sessions", field="title", owner=user_id, row=(user_id, session_id))
 
 

@@ -1,13 +1,13 @@
 """The rows of sessions: SQL and nothing else.
 
 Every write of a person's sessions takes the person's row in `people` and its next revision, so a
-person's sessions change in one order. A session's `activity` is the revision of its last activity:
-what lists are ordered by, without asking a clock.
+person's sessions change in one order, that of their feed. A session's `version` is the revision of
+its last change by its owner: what its etag names, and what activity in it does not touch.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from sqlalchemy import (
@@ -31,16 +31,22 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    text,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
 
 from services.runtime.database import Database, statement
-from services.runtime.encryption.data_key_table import DataKeyTable
+from services.runtime.encryption.data_key_table import Alive, DataKeyTable
+from services.runtime.erasure import ErasedPeople
+from services.runtime.outbox import OutboxTable
 
 METADATA = MetaData(schema="sessions")
 
-DATA_KEYS = DataKeyTable(METADATA, scope=("user_id",))
+ERASED = ErasedPeople(METADATA)
+DATA_KEYS = DataKeyTable(METADATA, scope=("user_id",), alive=Alive(ERASED.not_erased, ERASED.hold))
+OUTBOX = OutboxTable(METADATA, scope=("user_id", "session_id"))
 
 PEOPLE = Table(
     "people",
@@ -57,11 +63,18 @@ SESSIONS = Table(
     Column("title", LargeBinary, nullable=False),
     Column("state", SmallInteger, nullable=False),
     Column("revision", BigInteger, nullable=False),
-    Column("activity", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False, server_default=text("0")),
+    # As the messages service told last, and at which of its revisions.
+    Column("message_count", BigInteger, nullable=False, server_default=text("0")),
+    Column("activity_revision", BigInteger, nullable=False, server_default=text("0")),
+    # Not used any more; the release before, which may still run beside this one, writes it.
+    Column("activity", BigInteger, nullable=False, server_default=text("0")),
     Column("create_time", DateTime(timezone=True), nullable=False),
     Column("update_time", DateTime(timezone=True), nullable=False),
     Column("last_activity_time", DateTime(timezone=True), nullable=False),
-    Index("sessions_by_activity", "user_id", "activity", unique=True),
+    # Of a deleted session only the mark is left: no title, and nothing else that would be shown.
+    Column("delete_time", DateTime(timezone=True)),
+    Index("sessions_by_activity", "user_id", "last_activity_time", "session_id"),
     Index("sessions_by_revision", "user_id", "revision", unique=True),
 )
 
@@ -75,10 +88,15 @@ class SessionRow:
     title: bytes
     state: int
     revision: int
-    activity: int
+    version: int
+    message_count: int
     create_time: datetime
     update_time: datetime
     last_activity_time: datetime
+    delete_time: datetime | None
+
+
+SESSION_COLUMNS = tuple(SESSIONS.c[name] for name in SessionRow.__slots__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +115,14 @@ class SessionChange:
     state: int | None = None
     activity: bool = False
     """Whether the change is an activity, which moves the session to the head of its list."""
-    expected_revision: int | None = None
+    expected_version: int | None = None
     expected_state: int | None = None
+
+
+Place = tuple[datetime, UUID]
+"""A session's place in a list: its last activity, and its id for sessions of the same moment."""
+
+_BEFORE_ALL: Place = (datetime.max.replace(tzinfo=UTC), UUID(int=(1 << 128) - 1))
 
 
 def _given_or_any(column: ColumnElement[int], name: str) -> ColumnElement[bool]:
@@ -107,32 +131,41 @@ def _given_or_any(column: ColumnElement[int], name: str) -> ColumnElement[bool]:
 
 
 _COLUMNS = SESSIONS.c
-_PERSON = bindparam("person", type_=Uuid)
-_SESSION = bindparam("session", type_=Uuid)
-_MINE = and_(_COLUMNS.user_id == _PERSON, _COLUMNS.session_id == _SESSION)
+PERSON = bindparam("person", type_=Uuid)
+SESSION = bindparam("session", type_=Uuid)
+THIS_SESSION = and_(_COLUMNS.user_id == PERSON, _COLUMNS.session_id == SESSION)
+_IS_THERE = _COLUMNS.delete_time.is_(None)
 _AS_EXPECTED = and_(
-    _MINE,
-    _given_or_any(_COLUMNS.revision, "expected_revision"),
+    THIS_SESSION,
+    _IS_THERE,
+    _given_or_any(_COLUMNS.version, "expected_version"),
     _given_or_any(_COLUMNS.state, "expected_state"),
 )
 
-_GET = statement(select(SESSIONS).where(_MINE), SessionRow)
+_LATEST_FIRST = (_COLUMNS.last_activity_time.desc(), _COLUMNS.session_id.desc())
+
+_GET = statement(select(*SESSION_COLUMNS).where(THIS_SESSION), SessionRow)
 
 _PAGE = statement(
-    select(SESSIONS)
+    select(*SESSION_COLUMNS)
     .where(
-        _COLUMNS.user_id == _PERSON,
-        _COLUMNS.activity < bindparam("before", type_=BigInteger),
+        _COLUMNS.user_id == PERSON,
+        _IS_THERE,
+        tuple_(_COLUMNS.last_activity_time, _COLUMNS.session_id)
+        < tuple_(
+            bindparam("before_time", type_=DateTime(timezone=True)),
+            bindparam("before_session", type_=Uuid),
+        ),
         _given_or_any(_COLUMNS.state, "state"),
     )
-    .order_by(_COLUMNS.activity.desc())
+    .order_by(*_LATEST_FIRST)
     .limit(bindparam("limit", type_=BigInteger)),
     SessionRow,
 )
 
 _next_for_new = (
     insert(PEOPLE)
-    .values(user_id=_PERSON, revision=1)
+    .from_select(["user_id", "revision"], select(PERSON, literal(1)).where(ERASED.not_erased))
     .on_conflict_do_update(index_elements=["user_id"], set_={"revision": PEOPLE.c.revision + 1})
     .returning(PEOPLE.c.revision)
     .cte("next")
@@ -140,10 +173,13 @@ _next_for_new = (
 _ADD = statement(
     insert(SESSIONS)
     .from_select(
-        [column.name for column in SESSIONS.columns],
+        [
+            *("user_id", "session_id", "title", "state", "revision", "version"),
+            *("create_time", "update_time", "last_activity_time"),
+        ],
         select(
-            _PERSON,
-            _SESSION,
+            PERSON,
+            SESSION,
             bindparam("title", type_=LargeBinary),
             bindparam("state", type_=SmallInteger),
             _next_for_new.c.revision,
@@ -154,13 +190,13 @@ _ADD = statement(
         ),
     )
     .on_conflict_do_nothing(index_elements=["user_id", "session_id"])
-    .returning(SESSIONS),
+    .returning(*SESSION_COLUMNS),
     SessionRow,
 )
 
 _next_for_change = (
     update(PEOPLE)
-    .where(PEOPLE.c.user_id == _PERSON, select(literal(1)).where(_AS_EXPECTED).exists())
+    .where(PEOPLE.c.user_id == PERSON, select(literal(1)).where(_AS_EXPECTED).exists())
     .values(revision=PEOPLE.c.revision + 1)
     .returning(PEOPLE.c.revision)
     .cte("next")
@@ -173,11 +209,14 @@ _CHANGE = statement(
         title=func.coalesce(bindparam("new_title", type_=LargeBinary), _COLUMNS.title),
         state=func.coalesce(bindparam("new_state", type_=SmallInteger), _COLUMNS.state),
         revision=_next_for_change.c.revision,
-        activity=case((_is_activity, _next_for_change.c.revision), else_=_COLUMNS.activity),
+        version=_next_for_change.c.revision,
         update_time=func.now(),
-        last_activity_time=case((_is_activity, func.now()), else_=_COLUMNS.last_activity_time),
+        last_activity_time=case(
+            (_is_activity, func.greatest(func.now(), _COLUMNS.last_activity_time)),
+            else_=_COLUMNS.last_activity_time,
+        ),
     )
-    .returning(SESSIONS),
+    .returning(*SESSION_COLUMNS),
     SessionRow,
 )
 
@@ -189,15 +228,19 @@ _REVISIONS = statement(
     RevisionRow,
 )
 _NEWEST = statement(
-    select(SESSIONS)
-    .where(_COLUMNS.user_id == _PERSON, _COLUMNS.revision <= bindparam("as_of", type_=BigInteger))
-    .order_by(_COLUMNS.activity.desc())
+    select(*SESSION_COLUMNS)
+    .where(
+        _COLUMNS.user_id == PERSON,
+        _IS_THERE,
+        _COLUMNS.revision <= bindparam("as_of", type_=BigInteger),
+    )
+    .order_by(*_LATEST_FIRST)
     .limit(bindparam("limit", type_=BigInteger)),
     SessionRow,
 )
 _CHANGED = statement(
-    select(SESSIONS)
-    .where(_COLUMNS.user_id == _PERSON, _COLUMNS.revision > bindparam("after", type_=BigInteger))
+    select(*SESSION_COLUMNS)
+    .where(_COLUMNS.user_id == PERSON, _COLUMNS.revision > bindparam("after", type_=BigInteger))
     .order_by(_COLUMNS.revision)
     .limit(bindparam("limit", type_=BigInteger)),
     SessionRow,
@@ -211,14 +254,16 @@ class SessionStore:
         self._database = database
 
     async def get(self, person: UUID, session: UUID) -> SessionRow | None:
-        """A session of the person."""
+        """A session of the person, or the mark that it left."""
         return await self._database.one(_GET, {"person": person, "session": session})
 
     async def page(
-        self, person: UUID, *, before: int, limit: int, state: int | None
+        self, person: UUID, *, before: Place | None, limit: int, state: int | None
     ) -> Sequence[SessionRow]:
-        """The person's sessions with an activity below `before`, the latest first."""
-        parameters = {"person": person, "before": before, "limit": limit, "state": state}
+        """The person's sessions that follow a place, the one with the latest activity first."""
+        time, session = before or _BEFORE_ALL
+        parameters = {"person": person, "before_time": time, "before_session": session}
+        parameters |= {"limit": limit, "state": state}
         return await self._database.all(_PAGE, parameters)
 
     async def revisions(self, people: Sequence[UUID]) -> Sequence[RevisionRow]:
@@ -238,9 +283,13 @@ class SessionStore:
     async def add(
         self, person: UUID, session: UUID, *, title: bytes, state: int
     ) -> SessionRow | None:
-        """Adds a session; None when the person has one of this id."""
+        """Adds a session; None when the person has or had one of this id, or was erased."""
         parameters = {"person": person, "session": session, "title": title, "state": state}
-        return await self._database.one(_ADD, parameters)
+        return await self._database.one_after(ERASED.hold, _ADD, parameters)
+
+    async def is_erased(self, person: UUID) -> bool:
+        """Whether the person was erased."""
+        return await self._database.one(ERASED.find, {"person": person}) is not None
 
     async def change(self, person: UUID, session: UUID, change: SessionChange) -> SessionRow | None:
         """Changes a session; None when the person has none of this id that is as expected."""
@@ -250,7 +299,7 @@ class SessionStore:
             "new_title": change.title,
             "new_state": change.state,
             "activity": change.activity,
-            "expected_revision": change.expected_revision,
+            "expected_version": change.expected_version,
             "expected_state": change.expected_state,
         }
         return await self._database.one(_CHANGE, parameters)

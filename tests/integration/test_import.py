@@ -214,10 +214,10 @@ def test_over_http_an_import_is_a_list_of_requests(person: MakePerson) -> None:
 def test_a_message_of_a_bad_request_is_named_by_its_place(person: MakePerson) -> None:
     alice = person("alice")
     good = {"sessionId": ABSENT, "messageId": ABSENT, "role": "ROLE_USER", "content": "a"}
-    bad = {**good, "content": ""}
+    bad = {**good, "messageId": "nonsense"}
     body = [{"messages": [good, bad]}]
     details = alice.http.post("/v1/messages:import", json=body).json()["details"]
-    assert details[1]["fieldViolations"][0]["field"] == "messages[1].content"
+    assert details[1]["fieldViolations"][0]["field"] == "messages[1].message_id"
 
 
 async def test_memory_does_not_grow_with_what_is_imported(stack: Stack, person: MakePerson) -> None:

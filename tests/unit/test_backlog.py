@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.messages.appends import Append
-from services.messages.backlog import Backlog, BacklogFullError
+from services.messages.backlog import Backlog, BacklogFullError, Write
 from services.messages.tables import Conversation
 
 PERSON = UUID(int=1)
-BATCH = {"appends": 4, "size": 100}
+BATCH = {"writes": 4, "size": 100}
 
 
 def append(conversation: int, message: int, size: int = 1) -> Append:
@@ -29,7 +29,7 @@ def append(conversation: int, message: int, size: int = 1) -> Append:
 
 
 def backlog(appends: int = 1000, size: int = 10_000) -> Backlog:
-    return Backlog(maximum_appends=appends, maximum_bytes=size)
+    return Backlog(maximum_writes=appends, maximum_bytes=size)
 
 
 class Writing:
@@ -39,8 +39,8 @@ class Writing:
         self.backlog = backlog()
         self.added: list[Append] = []
         self.given_up: set[Append] = set()
-        self.under_way: list[list[Append]] = []
-        self.taken: defaultdict[Conversation, list[Append]] = defaultdict(list)
+        self.under_way: list[list[Write]] = []
+        self.taken: defaultdict[Conversation, list[Write]] = defaultdict(list)
 
     def add(self, conversation: int, message: int, size: int) -> None:
         self.added.append(append(conversation, message, size))
@@ -58,7 +58,7 @@ class Writing:
         assert not resting & {one.conversation for one in batch}
         named = [(one.conversation, one.message_id) for one in batch]
         assert len(named) == len(set(named))
-        assert len(batch) <= BATCH["appends"]
+        assert len(batch) <= BATCH["writes"]
         assert sum(len(one.body) for one in batch[:-1]) < BATCH["size"]
         for one in batch:
             self.taken[one.conversation].append(one)

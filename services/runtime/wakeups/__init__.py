@@ -15,6 +15,9 @@ _log = logging.getLogger(__name__)
 
 _PAYLOAD_BYTES = 7_900  # PostgreSQL refuses 8,000.
 _RECONNECT_SECONDS = 1.0
+# What comes so soon after a wake-up waits and goes with what follows: each is a transaction, and
+# under load there would be one for every batch that is written.
+_GATHERING_SECONDS = 0.01
 _SEPARATOR = " "
 _EQUALS = "="
 _REVISIONS = range(1, 1 << 63)
@@ -109,6 +112,7 @@ class Wakeups:
             payload = _SEPARATOR.join(map(_spelled, news, news.values()))
             try:
                 await self._carrier.send(payload)
+                await asyncio.sleep(_GATHERING_SECONDS)
             except CarrierError:
                 _log.warning("a wake-up could not be sent; trying again", exc_info=True)
                 for feed, revision in news.items():

@@ -1,0 +1,362 @@
+"""The rows of messages that grow: SQL and nothing else.
+
+A growing message has its row from the start, with an empty text; what it gets is stored in parts,
+each with the revision that it came with. When it ends, its body is written as a whole and the parts
+go. Who writes it is noted with a deadline by the database's clock: whoever fails to renew that is
+taken for dead, and any replica may end the message.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import groupby
+from uuid import UUID
+
+from inglenook.messages.v1.messages_pb2 import MessageState
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    Integer,
+    Interval,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    Uuid,
+    and_,
+    any_,
+    bindparam,
+    case,
+    column,
+    delete,
+    func,
+    insert,
+    literal,
+    literal_column,
+    null,
+    or_,
+    select,
+    update,
+)
+
+from services.messages.activity import ACTIVITY
+from services.messages.store import LOCK
+from services.messages.tables import (
+    CONVERSATIONS,
+    IN_CONVERSATION,
+    MESSAGE_COLUMNS,
+    MESSAGES,
+    OUTBOX,
+    PARTS,
+    PERSON,
+    SESSION,
+    THIS_CONVERSATION,
+    Conversation,
+    MessageRow,
+)
+from services.runtime.database import Database, statement
+
+LEASE_SECONDS = 10
+"""How long a writer counts as alive after it was heard of."""
+_OVERDUE_AT_ONCE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class PartRow:
+    """A part of a growing message: `body` is an envelope."""
+
+    message_id: UUID
+    first: int
+    revision: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OverdueRow(MessageRow):
+    """A message whose writer was not heard of, with its conversation."""
+
+    session_id: UUID
+    user_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class _RenewedRow:
+    message_id: UUID
+
+
+_CONVERSATION = CONVERSATIONS.c
+_MESSAGE = MESSAGES.c
+_PART = PARTS.c
+_GROWING = int(MessageState.MESSAGE_STATE_GROWING)
+_INTERRUPTED = int(MessageState.MESSAGE_STATE_INTERRUPTED)
+_ID = bindparam("message", type_=Uuid)
+_WRITER = bindparam("writer", type_=Uuid)
+_SERVICE = bindparam("service", type_=Text)
+_THIS_MESSAGE = and_(IN_CONVERSATION, _MESSAGE.message_id == _ID)
+GROWS = _MESSAGE.state == literal_column(str(_GROWING))
+_HAS_LENGTH = _MESSAGE.length == bindparam("length", type_=Integer)
+DEADLINE = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, LEASE_SECONDS)
+
+_beginning = (
+    update(CONVERSATIONS)
+    .where(
+        THIS_CONVERSATION,
+        _CONVERSATION.delete_time.is_(None),
+        ~select(literal(1)).select_from(MESSAGES).where(_THIS_MESSAGE).exists(),
+    )
+    .values(
+        last_sequence=_CONVERSATION.last_sequence + 1,
+        message_count=_CONVERSATION.message_count + 1,
+        revision=_CONVERSATION.revision + 1,
+        activity_time=func.greatest(_CONVERSATION.activity_time, func.now()),
+    )
+    .returning(
+        _CONVERSATION.last_sequence,
+        _CONVERSATION.revision,
+        _CONVERSATION.session_id,
+        _CONVERSATION.user_id,
+    )
+    .cte("beginning")
+)
+_BEGUN = {
+    "session_id": SESSION,
+    "user_id": PERSON,
+    "message_id": _ID,
+    "sequence": _beginning.c.last_sequence,
+    "revision": _beginning.c.revision,
+    "role": bindparam("role", type_=SmallInteger),
+    "body": bindparam("body", type_=LargeBinary),
+    "create_time": func.now(),
+    "update_time": func.now(),
+    "state": literal(_GROWING, SmallInteger),
+    "length": literal(0, Integer),
+    "begun_revision": _beginning.c.revision,
+    "writer": _WRITER,
+    "writer_service": _SERVICE,
+    "writer_deadline": DEADLINE,
+}
+_BEGIN = statement(
+    insert(MESSAGES)
+    .from_select(list(_BEGUN), select(*_BEGUN.values()))
+    .returning(*MESSAGE_COLUMNS)
+    .add_cte(OUTBOX.owing(ACTIVITY, _beginning)),
+    MessageRow,
+)
+
+_may_be_taken_up = and_(
+    _THIS_MESSAGE,
+    or_(GROWS, _MESSAGE.state == literal(_INTERRUPTED, SmallInteger)),
+    _MESSAGE.writer_service == _SERVICE,
+    _HAS_LENGTH,
+)
+_taking_up = (
+    update(CONVERSATIONS)
+    .where(
+        THIS_CONVERSATION,
+        select(literal(1)).select_from(MESSAGES).where(_may_be_taken_up).exists(),
+    )
+    .values(revision=_CONVERSATION.revision + 1)
+    .returning(_CONVERSATION.revision)
+    .cte("taking_up")
+)
+_TAKE_UP = statement(
+    update(MESSAGES)
+    .where(_THIS_MESSAGE)
+    .values(
+        state=literal(_GROWING, SmallInteger),
+        revision=_taking_up.c.revision,
+        begun_revision=_taking_up.c.revision,
+        writer=_WRITER,
+        writer_deadline=DEADLINE,
+        update_time=func.now(),
+    )
+    .returning(*MESSAGE_COLUMNS),
+    MessageRow,
+)
+
+_is_overdue = _MESSAGE.writer_deadline < func.now()
+_may_be_ended = and_(
+    _THIS_MESSAGE,
+    GROWS,
+    _HAS_LENGTH,
+    or_(
+        _MESSAGE.writer == _WRITER,
+        and_(bindparam("overdue", type_=Boolean), _is_overdue),
+    ),
+)
+_ending = (
+    update(CONVERSATIONS)
+    .where(
+        THIS_CONVERSATION,
+        select(literal(1)).select_from(MESSAGES).where(_may_be_ended).exists(),
+    )
+    .values(revision=_CONVERSATION.revision + 1)
+    .returning(_CONVERSATION.revision)
+    .cte("ending")
+)
+_dropping = (
+    delete(PARTS)
+    .where(
+        _PART.session_id == SESSION,
+        _PART.user_id == PERSON,
+        _PART.message_id == _ID,
+        select(literal(1)).select_from(_ending).exists(),
+    )
+    .cte("dropping")
+)
+_END = statement(
+    update(MESSAGES)
+    .where(_THIS_MESSAGE)
+    .values(
+        state=bindparam("state", type_=SmallInteger),
+        body=bindparam("body", type_=LargeBinary),
+        revision=_ending.c.revision,
+        # What was interrupted may be taken up again, by the same service.
+        length=case(
+            (
+                bindparam("state", type_=SmallInteger) == literal(_INTERRUPTED, SmallInteger),
+                _MESSAGE.length,
+            )
+        ),
+        begun_revision=null(),
+        writer=null(),
+        writer_deadline=null(),
+        update_time=func.now(),
+    )
+    .returning(*MESSAGE_COLUMNS)
+    .add_cte(_dropping),
+    MessageRow,
+)
+
+_renewed = (
+    func.unnest(
+        bindparam("sessions", type_=ARRAY(Uuid)),
+        bindparam("persons", type_=ARRAY(Uuid)),
+        bindparam("messages", type_=ARRAY(Uuid)),
+        bindparam("writers", type_=ARRAY(Uuid)),
+    )
+    .table_valued(
+        column("session_id", Uuid),
+        column("user_id", Uuid),
+        column("message_id", Uuid),
+        column("writer", Uuid),
+        name="renewed",
+    )
+    .render_derived()
+)
+_RENEW = statement(
+    update(MESSAGES)
+    .where(
+        _MESSAGE.session_id == _renewed.c.session_id,
+        _MESSAGE.user_id == _renewed.c.user_id,
+        _MESSAGE.message_id == _renewed.c.message_id,
+        _MESSAGE.writer == _renewed.c.writer,
+        GROWS,
+    )
+    .values(writer_deadline=func.now() + bindparam("lease", type_=Interval))
+    .returning(_MESSAGE.message_id),
+    _RenewedRow,
+)
+_OVERDUE = statement(
+    select(*MESSAGE_COLUMNS, _MESSAGE.session_id, _MESSAGE.user_id)
+    .where(GROWS, _is_overdue)
+    .order_by(_MESSAGE.writer_deadline)
+    .limit(literal(_OVERDUE_AT_ONCE, BigInteger)),
+    OverdueRow,
+)
+_PARTS = statement(
+    select(_PART.message_id, _PART.first, _PART.revision, _PART.body)
+    .where(
+        _PART.session_id == SESSION,
+        _PART.user_id == PERSON,
+        _PART.message_id == any_(bindparam("messages", type_=ARRAY(Uuid))),
+        _PART.revision > bindparam("after", type_=BigInteger),
+    )
+    .order_by(_PART.message_id, _PART.first),
+    PartRow,
+)
+
+
+class GrowthStore:
+    """Reads and writes growing messages; every statement names the person whose they are."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def begin(
+        self,
+        conversation: Conversation,
+        message_id: UUID,
+        *,
+        role: int,
+        body: bytes,
+        writer: UUID,
+        service: str,
+    ) -> MessageRow | None:
+        """Adds a message that grows; None when there is no such conversation or one of that id."""
+        named = {**conversation.parameters, "message": message_id, "role": role, "body": body}
+        return await self._database.one_after(
+            LOCK, _BEGIN, {**named, "writer": writer, "service": service}
+        )
+
+    async def take_up(
+        self,
+        conversation: Conversation,
+        message_id: UUID,
+        *,
+        length: int,
+        writer: UUID,
+        service: str,
+    ) -> MessageRow | None:
+        """Makes somebody the writer of a message; None when it is not this service's, or longer."""
+        named = {**conversation.parameters, "message": message_id, "length": length}
+        return await self._database.one_after(
+            LOCK, _TAKE_UP, {**named, "writer": writer, "service": service}
+        )
+
+    async def end(
+        self,
+        conversation: Conversation,
+        message_id: UUID,
+        *,
+        length: int,
+        body: bytes,
+        state: int,
+        writer: UUID | None,
+    ) -> MessageRow | None:
+        """Writes the body as a whole, in this state; None when it is longer or another's by now.
+
+        Without a `writer`, it is ended only if its own writer is overdue.
+        """
+        named = {**conversation.parameters, "message": message_id, "length": length}
+        rest = {"body": body, "state": state, "writer": writer, "overdue": writer is None}
+        parameters = {**named, **rest}
+        return await self._database.one_after(LOCK, _END, parameters)
+
+    async def renew(
+        self,
+        written: Mapping[tuple[Conversation, UUID], UUID],
+        *,
+        seconds: float = LEASE_SECONDS,
+    ) -> None:
+        """Says of messages that their writers, which are named, count as alive for so long."""
+        parameters = {
+            "lease": timedelta(seconds=seconds),
+            "sessions": [conversation.session_id for conversation, _ in written],
+            "persons": [conversation.user_id for conversation, _ in written],
+            "messages": [message_id for _, message_id in written],
+            "writers": list(written.values()),
+        }
+        await self._database.all(_RENEW, parameters)
+
+    async def overdue(self) -> Sequence[OverdueRow]:
+        """Messages whose writers have not been heard of for too long."""
+        return await self._database.all(_OVERDUE, {})
+
+    async def parts(
+        self, conversation: Conversation, message_ids: Sequence[UUID], *, after: int = 0
+    ) -> dict[UUID, list[PartRow]]:
+        """What growing messages have got after a revision, each in its order."""
+        parameters = {**conversation.parameters, "messages": list(message_ids), "after": after}
+        rows = await self._database.all(_PARTS, parameters)
+        return {name: list(parts) for name, parts in groupby(rows, lambda row: row.message_id)}

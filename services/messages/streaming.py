@@ -1,0 +1,368 @@
+"""StreamMessage: a message that grows while somebody generates it.
+
+Text is written as it comes, gathered for a tenth of a second at a time, so it is on disk and with
+the watchers before the sentence is finished. A message has one writer, a call, which renews its
+lease (see `interruption.py` for when it does not).
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4
+
+import grpc
+from inglenook.errors.v1.errors_pb2 import Reason
+from inglenook.messages.v1.messages_pb2 import (
+    Message,
+    MessageChange,
+    MessageState,
+    Role,
+    StreamMessageHeader,
+    StreamMessageRequest,
+)
+from psycopg import Error
+
+from services.messages.body import body_alone, body_of, message_of, place_of, sealable
+from services.messages.conversations import Conversations, message_not_found
+from services.messages.growth import LEASE_SECONDS, GrowthStore
+from services.messages.interruption import Interruption
+from services.messages.parts import Growth
+from services.messages.store import MessageStore
+from services.messages.tables import Conversation, MessageRow
+from services.messages.writer import Writer
+from services.runtime.errors import (
+    FieldViolation,
+    Refusal,
+    id_reused,
+    request_invalid,
+    server_stopping,
+)
+from services.runtime.identity import caller, person
+
+_log = logging.getLogger(__name__)
+
+_FLUSH_SECONDS = 0.1
+_RENEW_SECONDS = LEASE_SECONDS / 4
+# How long a message whose call ended early waits for another one to take it up.
+_RETURN_SECONDS = 3.0
+_MAXIMUM_CHARACTERS = 50_000
+
+
+@dataclass(slots=True)
+class _Reply:
+    """A growing message, as its writer knows it."""
+
+    conversation: Conversation
+    message_id: UUID
+    writer: UUID
+    body: Message
+    """Its model, its metadata, and the content that was stored when this call took it up."""
+    length: int
+    """How many characters are stored."""
+    added: list[str] = field(default_factory=list)
+    """What this call has stored."""
+    pending: list[str] = field(default_factory=list)
+    """What is not stored yet."""
+    pending_length: int = 0
+    is_whole: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when no more text will come."""
+
+    @property
+    def key(self) -> tuple[Conversation, UUID]:
+        return self.conversation, self.message_id
+
+
+class GrowingMessages:
+    """The growing messages of a process, and the end of those that nobody writes any more."""
+
+    def __init__(
+        self,
+        conversations: Conversations,
+        store: MessageStore,
+        growth: GrowthStore,
+        writer: Writer,
+    ) -> None:
+        """Takes what opens and seals messages, what reads and changes rows, and what writes."""
+        self._conversations = conversations
+        self._store = store
+        self._growth = growth
+        self._writer = writer
+        self._interruption = Interruption(conversations, growth)
+        self._writers: dict[tuple[Conversation, UUID], UUID] = {}
+        self._calls: set[asyncio.Task[object]] = set()
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> "GrowingMessages":
+        self._tasks = [
+            asyncio.create_task(self._renew_always(), name="leases of writers"),
+            asyncio.create_task(self._interruption.run(), name="writers overdue"),
+        ]
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        for task in (*self._tasks, *self._leaving):
+            with suppress(asyncio.CancelledError):
+                await task
+
+    def stop(self) -> None:
+        """Ends every call: its writer takes its message up at another process."""
+        self._stopping = True
+        for call in self._calls:
+            call.cancel()
+
+    async def receive(self, requests: AsyncIterator[StreamMessageRequest]) -> Message:
+        """Stores a message as it comes, and completes it when no more does.
+
+        Raises:
+            Refusal: as the contract says of StreamMessage.
+        """
+        call = asyncio.current_task()
+        if call is None or self._stopping:
+            raise server_stopping()
+        self._calls.add(call)
+        try:
+            return await self._receive(requests)
+        except asyncio.CancelledError:
+            if self._stopping:
+                raise server_stopping() from None
+            raise
+        finally:
+            self._calls.discard(call)
+
+    async def _receive(self, requests: AsyncIterator[StreamMessageRequest]) -> Message:
+        header = await _header(requests)
+        taken_up = await self._take_up(header)
+        if isinstance(taken_up, Message):
+            async for _ in requests:
+                raise id_reused("message")
+            return taken_up
+        reply = taken_up
+        self._writers[reply.key] = reply.writer
+        ended = False
+        try:
+            await self._fill(reply, requests)
+            message = await self._complete(reply)
+            ended = True
+        finally:
+            if self._writers.get(reply.key) == reply.writer:
+                del self._writers[reply.key]
+            if not ended:
+                # Not here: a call that was cancelled must not wait for anything.
+                self._in_background(self._let_go(reply))
+        return message
+
+    async def _take_up(self, header: StreamMessageHeader) -> "_Reply | Message":
+        """Becomes the writer of a message, new or there already; or gives it if it is complete."""
+        while True:
+            begun = None if header.offset else await self._begin(header)
+            taken_up = begun or await self._go_on(header)
+            if taken_up is not None:
+                return taken_up
+
+    async def _begin(self, header: StreamMessageHeader) -> "_Reply | None":
+        """Adds the message; None when there is one, or its conversation has not begun."""
+        conversation, message_id = _named(header)
+        body = body_of(header)
+        keyring = await self._conversations.keyring(conversation)
+        reply = _Reply(conversation, message_id, uuid4(), Message.FromString(body), 0)
+        row = await self._growth.begin(
+            conversation,
+            message_id,
+            role=_role(header),
+            body=keyring.seal(body, place_of(conversation, message_id)),
+            writer=reply.writer,
+            service=_service(),
+        )
+        return None if row is None else self._announced(reply, row)
+
+    async def _go_on(self, header: StreamMessageHeader) -> "_Reply | Message | None":
+        """Takes up the message that is there; None when that has to be tried again."""
+        conversation, message_id = _named(header)
+        seen = await self._store.get(conversation, message_id)
+        if seen is None:
+            await self._conversations.begin(conversation)
+            if header.offset:
+                raise _offset_wrong(0)
+            return None
+        if seen.body is None:
+            raise message_not_found()
+        held = await self._conversations.message(conversation, seen)
+        if seen.role != _role(header):
+            raise id_reused("message")
+        if seen.length is None:
+            # It is complete. Whoever completed it may not have heard.
+            if not header.offset:
+                raise id_reused("message")
+            if len(held.content) != header.offset:
+                raise _offset_wrong(len(held.content))
+            return held
+        if seen.writer_service != _service():
+            raise id_reused("message")
+        if seen.length != header.offset:
+            raise _offset_wrong(seen.length)
+        reply = _Reply(conversation, message_id, uuid4(), body_alone(held), seen.length)
+        row = await self._growth.take_up(
+            conversation,
+            message_id,
+            length=seen.length,
+            writer=reply.writer,
+            service=_service(),
+        )
+        return None if row is None else self._announced(reply, row)
+
+    async def _fill(self, reply: _Reply, requests: AsyncIterator[StreamMessageRequest]) -> None:
+        """Stores the text that comes, until no more does."""
+        flush: asyncio.Task[None] | None = None
+        try:
+            async for request in requests:
+                if not request.text:
+                    raise request_invalid(
+                        [FieldViolation("header", "must be in the first request only", "header")]
+                    )
+                if reply.length + reply.pending_length + len(request.text) > _MAXIMUM_CHARACTERS:
+                    description = f"must be at most {_MAXIMUM_CHARACTERS} characters in all"
+                    raise request_invalid([FieldViolation("text", description, "text.max_len")])
+                reply.pending.append(request.text)
+                reply.pending_length += len(request.text)
+                if flush is None or flush.done():
+                    if flush is not None:
+                        flush.result()
+                    flush = asyncio.create_task(self._flush_in_steps(reply), name="flush")
+            reply.is_whole.set()
+            if flush is not None:
+                await flush
+        finally:
+            if flush is not None:
+                flush.cancel()
+                await asyncio.wait([flush])
+                # What it failed of is told already, by whatever ends this.
+                _ = flush.cancelled() or flush.exception()
+
+    async def _flush_in_steps(self, reply: _Reply) -> None:
+        """Stores what is pending, and goes on for as long as more came meanwhile.
+
+        What is pending when the message is whole is stored with the whole.
+        """
+        while reply.pending and not reply.is_whole.is_set():
+            await self._flush(reply)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_FLUSH_SECONDS):
+                    await reply.is_whole.wait()
+
+    async def _flush(self, reply: _Reply) -> None:
+        text = "".join(reply.pending)
+        reply.pending.clear()
+        reply.pending_length = 0
+        place = place_of(reply.conversation, reply.message_id, part=reply.length)
+        keyring = await self._conversations.keyring(reply.conversation)
+        growth = Growth(
+            conversation=reply.conversation,
+            message_id=reply.message_id,
+            writer=reply.writer,
+            first=reply.length,
+            body=keyring.seal(text.encode(), place),
+            text=text,
+            stored=asyncio.get_running_loop().create_future(),
+        )
+        # Counted before it is written: whatever is read meanwhile must not go past the bound.
+        reply.length += len(text)
+        reply.added.append(text)
+        if await self._writer.grow(growth) is None:
+            raise await self._replaced(reply)
+
+    async def _complete(self, reply: _Reply) -> Message:
+        body = reply.body
+        body.content += "".join([*reply.added, *reply.pending])
+        if not body.content:
+            description = "must bring text before the stream is half-closed"
+            raise request_invalid([FieldViolation("text", description, "text.required")])
+        sealed = sealable(body)
+        keyring = await self._conversations.keyring(reply.conversation)
+        row = await self._growth.end(
+            reply.conversation,
+            reply.message_id,
+            length=reply.length,
+            body=keyring.seal(sealed, place_of(reply.conversation, reply.message_id)),
+            state=MessageState.MESSAGE_STATE_COMPLETE,
+            writer=reply.writer,
+        )
+        if row is None:
+            raise await self._replaced(reply)
+        message = message_of(reply.conversation, row, sealed)
+        change = MessageChange(upserted=message)
+        self._conversations.changed(reply.conversation, change, row.revision)
+        return message
+
+    def _announced(self, reply: _Reply, row: MessageRow) -> _Reply:
+        message = message_of(reply.conversation, row, sealable(reply.body))
+        change = MessageChange(upserted=message)
+        self._conversations.changed(reply.conversation, change, row.revision)
+        return reply
+
+    def _in_background(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work, name="writer leaves")
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def _let_go(self, reply: _Reply) -> None:
+        """Shortens the lease of a writer that is gone, to what it may take to come back."""
+        try:
+            await self._growth.renew({reply.key: reply.writer}, seconds=_RETURN_SECONDS)
+        except Error:
+            _log.warning("a lease cannot be shortened; it runs out by itself", exc_info=True)
+
+    async def _replaced(self, reply: _Reply) -> Refusal:
+        """Why a message cannot be written by this call any more."""
+        row = await self._store.get(reply.conversation, reply.message_id)
+        if row is None or row.body is None:
+            await self._conversations.revision(reply.conversation)
+            return message_not_found()
+        return Refusal(
+            grpc.StatusCode.ABORTED,
+            Reason.REASON_WRITER_REPLACED,
+            "Another call writes this message now.",
+        )
+
+    async def _renew_always(self) -> None:
+        while True:
+            await asyncio.sleep(_RENEW_SECONDS)
+            try:
+                if self._writers:
+                    await self._growth.renew(self._writers)
+            except Error:
+                _log.warning("leases cannot be renewed; trying again", exc_info=True)
+
+
+def _named(header: StreamMessageHeader) -> tuple[Conversation, UUID]:
+    return Conversation(UUID(header.session_id), person()), UUID(header.message_id)
+
+
+def _role(header: StreamMessageHeader) -> int:
+    return header.role or Role.ROLE_ASSISTANT
+
+
+def _service() -> str:
+    return caller().service or ""
+
+
+async def _header(requests: AsyncIterator[StreamMessageRequest]) -> StreamMessageHeader:
+    async for request in requests:
+        if request.HasField("header"):
+            return request.header
+        break
+    raise request_invalid([FieldViolation("header", "must be in the first request", "header")])
+
+
+def _offset_wrong(length: int) -> Refusal:
+    return Refusal(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        Reason.REASON_OFFSET_WRONG,
+        "The message has another length. Go on from the length given.",
+        metadata={"length": str(length)},
+    )

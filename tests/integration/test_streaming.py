@@ -1,0 +1,449 @@
+"""Replies that grow: seen as they are generated, on disk as they grow, and never lost."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+from uuid import UUID, uuid4
+
+import grpc
+import psycopg
+import pytest
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
+from inglenook.messages.v1.messages_pb2 import (
+    GetMessageRequest,
+    Message,
+    MessageChange,
+    MessageState,
+    StreamMessageHeader,
+    StreamMessageRequest,
+    UpdateMessageRequest,
+    WatchMessagesRequest,
+    WatchMessagesResponse,
+)
+from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
+from psycopg import sql
+
+from local.stack import Stack, free_ports
+from services.runtime.service_tokens import ServiceTokens
+from tests.integration.calls import MakePerson, Person, Refused, refusal_over_grpc
+from tests.integration.replicas import start_replica
+
+GROWING = MessageState.MESSAGE_STATE_GROWING
+COMPLETE = MessageState.MESSAGE_STATE_COMPLETE
+INTERRUPTED = MessageState.MESSAGE_STATE_INTERRUPTED
+INVALID = Refused("INVALID_ARGUMENT", "REQUEST_INVALID")
+REUSED = Refused("ALREADY_EXISTS", "ID_REUSED")
+REPLACED = Refused("ABORTED", "WRITER_REPLACED")
+STOPPING = Refused("UNAVAILABLE", "SERVER_STOPPING")
+
+
+class Replying:
+    """A service that replies in one person's session, and the person who watches."""
+
+    def __init__(self, stack: Stack, responder: ServiceTokens, alice: Person) -> None:
+        self.stack = stack
+        self._responder = responder
+        self.session = alice.new_session()
+        self.person = UUID(alice.call("GET", "/v1/me")["user"]["userId"])
+        self._watching = (("authorization", f"Bearer {stack.token('alice')}"),)
+        self._channels: dict[int, grpc.aio.Channel] = {}
+
+    def stub(self, port: int = 0) -> Any:  # noqa: ANN401 - async, which its type does not say
+        port = port or self.stack.ports.messages
+        if port not in self._channels:
+            self._channels[port] = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+        return MessagesServiceStub(self._channels[port])
+
+    async def close(self) -> None:
+        for channel in self._channels.values():
+            await channel.close()
+
+    def call(
+        self, *, port: int = 0, acting_for: UUID | None = None
+    ) -> "grpc.aio.StreamUnaryCall[Any, Any]":
+        metadata = self.as_service(acting_for or self.person)
+        call: grpc.aio.StreamUnaryCall[Any, Any] = self.stub(port).StreamMessage(
+            metadata=metadata, timeout=60
+        )
+        return call
+
+    def as_service(self, acting_for: UUID) -> tuple[tuple[str, str], ...]:
+        return (("authorization", f"Bearer {self._responder.token(acting_for=acting_for)}"),)
+
+    async def begin(
+        self, message_id: str, *texts: str, offset: int = 0, port: int = 0, model: str = ""
+    ) -> "grpc.aio.StreamUnaryCall[Any, Any]":
+        call = self.call(port=port)
+        header = StreamMessageHeader(
+            session_id=self.session, message_id=message_id, offset=offset, model=model
+        )
+        await call.write(StreamMessageRequest(header=header))
+        for text in texts:
+            await call.write(StreamMessageRequest(text=text))
+        return call
+
+    async def complete(self, message_id: str, *texts: str, offset: int = 0) -> Message:
+        call = await self.begin(message_id, *texts, offset=offset)
+        await call.done_writing()
+        message: Message = (await call).message
+        return message
+
+    async def refused(self, call: Any) -> Refused:  # noqa: ANN401 - a call
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call
+        return refusal_over_grpc(refused.value)
+
+    async def get(self, message_id: str, *, port: int = 0) -> Message:
+        request = GetMessageRequest(session_id=self.session, message_id=message_id)
+        answer = await self.stub(port).GetMessage(request, metadata=self._watching)
+        message: Message = answer.message
+        return message
+
+    async def get_when(self, message_id: str, *, length: int = -1, state: int = 0) -> Message:
+        """The message, once it has a length or a state."""
+        async with asyncio.timeout(60):
+            while True:
+                message = await self._get_if_there(message_id)
+                if message and (message.state == state or len(message.content) == length):
+                    return message
+                await asyncio.sleep(0.05)
+
+    async def _get_if_there(self, message_id: str) -> Message | None:
+        try:
+            return await self.get(message_id)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.NOT_FOUND:
+                raise
+            return None
+
+    async def watch(self, *, port: int = 0, token: str = "") -> AsyncIterator[MessageChange]:
+        request = WatchMessagesRequest(session_id=self.session, resume_token=token)
+        call = self.stub(port).WatchMessages(request, metadata=self._watching)
+        try:
+            frame: WatchMessagesResponse
+            async for frame in call:
+                for change in frame.changes:
+                    yield change
+        finally:
+            call.cancel()
+
+
+@pytest.fixture
+async def replying(
+    stack: Stack, responder: ServiceTokens, person: MakePerson
+) -> AsyncIterator[Replying]:
+    reply = Replying(stack, responder, person("alice"))
+    yield reply
+    await reply.close()
+
+
+class Reader:
+    """Applies changes as a client would: deltas only where they fit."""
+
+    def __init__(self) -> None:
+        self.content = ""
+        self.states: list[int] = []
+        self.deltas = 0
+
+    def apply(self, change: MessageChange) -> None:
+        if change.HasField("delta"):
+            assert change.delta.offset == len(self.content)
+            self.content += change.delta.text
+            self.deltas += 1
+        else:
+            self.content = change.upserted.content
+            self.states.append(change.upserted.state)
+
+
+async def _read(
+    replying: Replying, reader: Reader, *, until: int, port: int = 0, token: str = ""
+) -> None:
+    async with asyncio.timeout(60):
+        async for change in replying.watch(port=port, token=token):
+            reader.apply(change)
+            if reader.states[-1] == until:
+                return
+
+
+WORDS = [f"word {number} \N{SLIGHTLY SMILING FACE} " for number in range(12)]
+
+
+async def test_a_reply_is_seen_as_it_grows_here_and_on_another_replica(
+    replying: Replying, replica: int
+) -> None:
+    readers = {0: Reader(), replica: Reader()}
+    reading = [
+        asyncio.create_task(_read(replying, reader, until=COMPLETE, port=port))
+        for port, reader in readers.items()
+    ]
+    message_id = str(uuid4())
+    call = await replying.begin(message_id, model="listener")
+    for word in WORDS:
+        await call.write(StreamMessageRequest(text=word))
+        await asyncio.sleep(0.06)
+    await call.done_writing()
+    message = (await call).message
+    assert (message.content, message.state, message.sequence) == ("".join(WORDS), COMPLETE, 1)
+    assert message.model == "listener"
+    await asyncio.gather(*reading)
+    for reader in readers.values():
+        assert reader.content == "".join(WORDS)
+        assert reader.states == [GROWING, COMPLETE]
+        assert reader.deltas > 1
+    assert await replying.get(message_id) == message
+
+
+async def test_whoever_joins_in_the_middle_gets_the_text_so_far_and_then_the_rest(
+    replying: Replying,
+) -> None:
+    message_id = str(uuid4())
+    call = await replying.begin(message_id, "so far ")
+    held = await replying.get_when(message_id, length=7)
+    assert held.state == GROWING
+    first, last = Reader(), Reader()
+    changes = replying.watch()
+    first.apply(await anext(changes))
+    assert (first.content, first.states) == ("so far ", [GROWING])
+    await call.write(StreamMessageRequest(text="and the rest"))
+    first.apply(await anext(changes))
+    assert first.content == "so far and the rest"
+    await call.done_writing()
+    await call
+    await _read(replying, last, until=COMPLETE)
+    assert (last.content, last.states) == ("so far and the rest", [COMPLETE])
+
+
+async def test_a_watcher_that_was_cut_resumes_with_what_the_reply_got_meanwhile(
+    replying: Replying, replica: int
+) -> None:
+    message_id = str(uuid4())
+    call = await replying.begin(message_id, "one ")
+    await replying.get_when(message_id, length=4)
+    reader, token = Reader(), ""
+    watching = replying.stub().WatchMessages(
+        WatchMessagesRequest(session_id=replying.session), metadata=replying._watching
+    )
+    async for frame in watching:
+        token = frame.resume_token
+        for change in frame.changes:
+            reader.apply(change)
+        if frame.HasField("current"):
+            break
+    watching.cancel()
+    await call.write(StreamMessageRequest(text="two "))
+    await replying.get_when(message_id, length=8)
+    await call.write(StreamMessageRequest(text="three"))
+    await replying.get_when(message_id, length=13)
+    changes = replying.watch(port=replica, token=token)
+    reader.apply(await anext(changes))
+    assert (reader.content, reader.states, reader.deltas) == ("one two three", [GROWING], 1)
+    await call.done_writing()
+    await call
+
+
+async def test_a_reply_whose_writer_vanished_ends_with_what_was_stored(
+    replying: Replying,
+) -> None:
+    message_id = str(uuid4())
+    call = await replying.begin(message_id, "all that ", "was said")
+    await replying.get_when(message_id, length=17)
+    call.cancel()
+    message = await replying.get_when(message_id, state=INTERRUPTED)
+    assert message.content == "all that was said"
+    reader = Reader()
+    await _read(replying, reader, until=INTERRUPTED)
+
+
+async def test_another_replica_ends_the_reply_of_one_that_was_killed(
+    replying: Replying, stack: Stack
+) -> None:
+    port = free_ports().gateway
+    replica = start_replica(stack, port)
+    message_id = str(uuid4())
+    call = await replying.begin(message_id, "until then", port=port)
+    await replying.get_when(message_id, length=10)
+    replica.kill()
+    replica.wait()
+    message = await replying.get_when(message_id, state=INTERRUPTED)
+    assert message.content == "until then"
+    assert call.done() or call.cancel()
+
+
+async def test_a_writer_takes_its_reply_up_where_it_is(replying: Replying) -> None:
+    message_id = str(uuid4())
+    call = await replying.begin(message_id, "one ")
+    await replying.get_when(message_id, length=4)
+    call.cancel()
+    again = await replying.begin(message_id, "two ", offset=4)
+    await replying.get_when(message_id, length=8)
+    again.cancel()
+    await replying.get_when(message_id, state=INTERRUPTED)
+    message = await replying.complete(message_id, "three", offset=8)
+    assert (message.content, message.state) == ("one two three", COMPLETE)
+    # Who completed it and did not hear of it asks again.
+    assert await replying.complete(message_id, offset=13) == message
+    assert await replying.refused(await replying.begin(message_id, "more", offset=13)) == REUSED
+
+
+async def test_a_stopping_replica_sends_a_writer_on_to_another(
+    replying: Replying, stack: Stack
+) -> None:
+    port = free_ports().gateway
+    replica = start_replica(stack, port)
+    message_id = str(uuid4())
+    call = await replying.begin(message_id, "begun ", port=port)
+    await replying.get_when(message_id, length=6)
+    replica.terminate()
+    assert await replying.refused(call) == STOPPING
+    assert replica.wait(30) == 0
+    message = await replying.complete(message_id, "and finished", offset=6)
+    assert message.content == "begun and finished"
+
+
+async def test_a_message_has_one_writer_the_latest(replying: Replying) -> None:
+    message_id = str(uuid4())
+    first = await replying.begin(message_id, "one ")
+    await replying.get_when(message_id, length=4)
+    second = await replying.begin(message_id, "two", offset=4)
+    await replying.get_when(message_id, length=7)
+    await first.write(StreamMessageRequest(text="mine?"))
+    await first.done_writing()
+    assert await replying.refused(first) == REPLACED
+    await second.done_writing()
+    assert (await second).message.content == "one two"
+
+
+async def test_the_length_that_is_stored_is_told_to_whoever_has_another(
+    replying: Replying,
+) -> None:
+    message_id = str(uuid4())
+    await replying.begin(message_id, "four")
+    await replying.get_when(message_id, length=4)
+    for offset, other in ((3, message_id), (5, message_id), (2, str(uuid4()))):
+        call = await replying.begin(other, offset=offset)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call
+        assert refusal_over_grpc(refused.value).reason == "OFFSET_WRONG"
+        assert _length_in(refused.value) == (4 if other == message_id else 0)
+
+
+def _length_in(error: grpc.aio.AioRpcError) -> int:
+    details = dict(error.trailing_metadata())["grpc-status-details-bin"]
+    info = ErrorInfo()
+    assert isinstance(details, bytes)
+    assert Status.FromString(details).details[0].Unpack(info)
+    return int(info.metadata["length"])
+
+
+async def test_a_growing_message_is_not_changed_and_may_be_deleted(
+    replying: Replying, person: MakePerson, stack: Stack
+) -> None:
+    alice = person("alice")
+    message_id = str(uuid4())
+    call = await replying.begin(message_id, "unfortunate")
+    await replying.get_when(message_id, length=11)
+    change = UpdateMessageRequest(
+        session_id=replying.session, message_id=message_id, content="fortunate"
+    )
+    metadata = replying.as_service(replying.person)
+    changing = replying.stub().UpdateMessage(change, metadata=metadata)
+    growing = Refused("FAILED_PRECONDITION", "MESSAGE_GROWING")
+    assert await replying.refused(changing) == growing
+    path = f"/v1/sessions/{replying.session}/messages"
+    body = {"messageId": message_id, "content": "unfortunate"}
+    assert alice.refused("POST", path, body) == REUSED
+    alice.call("DELETE", f"{path}/{message_id}")
+    await call.write(StreamMessageRequest(text=" more"))
+    await call.done_writing()
+    assert await replying.refused(call) == Refused("NOT_FOUND", "MESSAGE_NOT_FOUND")
+    with psycopg.connect(stack.admin_url) as connection:
+        query = "SELECT count(*) FROM messages.message_parts WHERE message_id = %s"
+        assert connection.execute(query, (message_id,)).fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [],
+        [StreamMessageRequest()],
+        [StreamMessageRequest(text="no header")],
+        ["header"],
+        ["header", "header"],
+        ["header", StreamMessageRequest(text="")],
+        ["header", StreamMessageRequest(text="\0")],
+        ["header", *[StreamMessageRequest(text="x" * 30_000)] * 2],
+    ],
+)
+async def test_a_bad_stream_is_refused(
+    replying: Replying, parts: Sequence[StreamMessageRequest | str]
+) -> None:
+    header = StreamMessageHeader(session_id=replying.session, message_id=str(uuid4()))
+    call = replying.call()
+    for part in parts:
+        request = StreamMessageRequest(header=header) if isinstance(part, str) else part
+        await call.write(request)
+    await call.done_writing()
+    assert await replying.refused(call) == INVALID
+
+
+async def test_nothing_of_a_growing_reply_is_readable_in_its_rows(
+    replying: Replying, stack: Stack
+) -> None:
+    message_id, canary = str(uuid4()), f"canary-{uuid4().hex}"
+    call = await replying.begin(message_id, canary, model=canary)
+    await replying.get_when(message_id, length=len(canary))
+    with psycopg.connect(stack.admin_url) as connection:
+        for table in ("messages", "message_parts"):
+            query = sql.SQL("SELECT string_agg(t::text, ' ') FROM {} t WHERE message_id = %s")
+            named = query.format(sql.Identifier("messages", table))
+            row = connection.execute(named, (message_id,)).fetchone()
+            assert row is not None
+            assert message_id in row[0]
+            assert canary not in row[0]
+            assert canary.encode().hex() not in row[0]
+    call.cancel()
+
+
+async def test_a_part_that_was_moved_to_another_place_does_not_open(
+    replying: Replying, stack: Stack
+) -> None:
+    message_id = str(uuid4())
+    call = await replying.begin(message_id, "one ")
+    await replying.get_when(message_id, length=4)
+    await call.write(StreamMessageRequest(text="two "))
+    await replying.get_when(message_id, length=8)
+    with psycopg.connect(stack.admin_url, autocommit=True) as connection:
+        swapped = (
+            "UPDATE messages.message_parts p SET body = q.body FROM messages.message_parts q"
+            " WHERE p.message_id = %s AND q.message_id = p.message_id AND q.first <> p.first"
+        )
+        assert connection.execute(swapped, (message_id,)).rowcount == 2
+        unreadable = Refused("DATA_LOSS", "DATA_UNREADABLE")
+        assert await replying.refused(replying.get(message_id)) == unreadable
+        # As they were, so that the message finds its end.
+        assert connection.execute(swapped, (message_id,)).rowcount == 2
+    await call.done_writing()
+    assert (await call).message.content == "one two "
+
+
+async def test_replies_that_grow_at_once_commit_together(replying: Replying, stack: Stack) -> None:
+    ids = [str(uuid4()) for _ in range(50)]
+
+    async def reply(message_id: str) -> str:
+        call = await replying.begin(message_id)
+        for number in range(20):
+            await call.write(StreamMessageRequest(text=f"{number} "))
+            await asyncio.sleep(0.033)
+        await asyncio.sleep(0.2)
+        with psycopg.connect(stack.admin_url) as connection:
+            query = "SELECT xmin::text FROM messages.message_parts WHERE message_id = %s"
+            transactions = [row[0] for row in connection.execute(query, (message_id,))]
+        parts.extend(transactions)
+        await call.done_writing()
+        return str((await call).message.content)
+
+    parts: list[str] = []
+    contents = await asyncio.gather(*map(reply, ids))
+    assert set(contents) == {"".join(f"{number} " for number in range(20))}
+    assert len(set(parts)) < len(parts) / 2
