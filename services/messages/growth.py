@@ -262,11 +262,7 @@ _OVERDUE = statement(
     .where(
         GROWS,
         _is_overdue,
-<<<<<<< HEAD
-        # What is erased goes with its conversation.
-=======
         # Of a deleted conversation everything goes: there is nothing to end.
->>>>>>> 5a85edcdeae16895744e7f38394066291a4ac210
         select(literal(1))
         .select_from(CONVERSATIONS)
         .where(

@@ -377,5 +377,5 @@ def _went_back() -> Refusal:
     return Refusal(
         grpc.StatusCode.UNAVAILABLE,
         Reason.REASON_DEPENDENCY_UNAVAILABLE,
-        "The database was put back to an older state. Watch again with the last resume token.",
+        "What is stored is behind what was sent. Watch again with the last resume token.",
     )
