@@ -153,10 +153,11 @@ def watches_of_many(bench: Bench, count: int, name: str) -> list[Watch]:
     ]
 
 
-def bare_watches(count: int) -> list[Watch]:
+def bare_watches(bench: Bench, count: int) -> list[Watch]:
     """What is asked of the bare server: a frame like the one that says `current`."""
     frame = WatchMessagesResponse(current=Current(), resume_token="x" * TOKEN_BYTES)
-    return [Watch(frame)] * count
+    # The same headers as a watch has, so that they cost as much.
+    return [Watch(frame, bench.person("echo").headers["authorization"])] * count
 
 
 def _watches_of_one(bench: Bench, name: str) -> list[Watch]:

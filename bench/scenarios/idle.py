@@ -33,7 +33,7 @@ def _round(bench: Bench, watches: list[Watch]) -> dict[tuple[str, int], float]:
     """The KiB of a watcher in each process, by how many there are."""
     address = bench.stack.ports.address
     bench.start_streams()
-    held = _held(bench, "streams", bench.streams_address, HOLD, bare_watches(len(watches)))
+    held = _held(bench, "streams", bench.streams_address, HOLD, bare_watches(bench, len(watches)))
     _restart_messages(bench)
     held |= _held(bench, "messages", address("messages"), WATCH, watches)
     # Again: what of the memory of ten thousand streams comes back is no part of this.

@@ -14,7 +14,7 @@ def measure(bench: Bench, results: Results) -> None:
     with Watchers() as watchers, Watchers() as bare:
         address = bench.stack.ports.address("messages")
         watchers.open(address, WATCH, watches_of_many(bench, count, "storm"))
-        bare.open(bench.streams_address, HOLD, bare_watches(count))
+        bare.open(bench.streams_address, HOLD, bare_watches(bench, count))
         measured = in_turn({"messages": watchers.resume, "bare": bare.resume}, bench.effort.repeats)
     results.figures.append(
         Figure(

@@ -137,12 +137,12 @@ def test_a_budget_may_bound_what_was_measured_itself(latency: float, met: bool) 
 def test_what_is_too_much_is_explained_as_what_is_too_little() -> None:
     late = Figure("p99", "20/s", "ms", Series((40.0, 60.0, 80.0)), under=50)
     told = explained(Results(figures=[_memory(2.0), late]))
-    assert told == [
-        "**memory**: 2.00 of bare, where at most 1.6 is the target."
-        " Its repeats were between 1.00 and 9.00; 1 of 3 met the target.",
-        "**p99**: 60.00 ms, where under 50 ms is the target."
-        " Its repeats were between 40.00 and 80.00; 1 of 3 met the target.",
+    assert [paragraph.partition(". Its")[0] for paragraph in told] == [
+        "**memory**: 2.00 of bare, where at most 1.6 is the target",
+        "**p99**: 60.00 ms, where under 50 ms is the target",
     ]
+    assert told[0].endswith("Its repeats were between 1.00 and 9.00; 1 of 3 met the target.")
+    assert told[1].endswith("Its repeats were between 40.00 and 80.00; 1 of 3 met the target.")
 
 
 def test_a_figure_without_a_bound_is_neither_met_nor_missed() -> None:
