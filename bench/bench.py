@@ -118,11 +118,24 @@ class Bench:
 
     def append_once(self, person: Person) -> int:
         """Appends a message; gives the size of the answer."""
-        # Also just after a restart, when the channel still knows the old process.
-        answer = self.messages.AppendMessage(
-            _append(person), metadata=person.metadata, wait_for_ready=True, timeout=_READY_SECONDS
-        )
-        return answer.ByteSize()
+        deadline = time.monotonic() + _READY_SECONDS
+        while True:
+            try:
+                # Also just after a restart, when the channel still knows the old process.
+                answer = self.messages.AppendMessage(
+                    _append(person),
+                    metadata=person.metadata,
+                    wait_for_ready=True,
+                    timeout=_READY_SECONDS,
+                )
+            except grpc.RpcError as error:
+                # Just after the start the service may not have reached the others yet.
+                code = error.code() if isinstance(error, grpc.Call) else None
+                if code is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > deadline:
+                    raise
+                time.sleep(_SETTLING_SECONDS)
+            else:
+                return answer.ByteSize()
 
     def append_load(self, person: Person, callers: int, *, gateway: bool = False) -> Load:
         """Callers that append to a person's conversation."""
