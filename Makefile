@@ -3,9 +3,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+ROUNDS ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help install protos run test bench lint format locks clean
+.PHONY: help install protos run test torture bench lint format locks clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +21,9 @@ run: install ## Run everything on this machine: PostgreSQL, the services and the
 
 test: install lint ## Run every check and every test, on a PostgreSQL of their own.
 	$(BIN)/python -m pytest
+
+torture: install ## Run the fault tests for as many rounds as asked: make torture ROUNDS=50.
+	INGLENOOK_TORTURE_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/faults
 
 bench: install ## Measure the budget and write docs/benchmarks.md; QUICK=1 for a rough run.
 	@$(BIN)/python -m bench $(if $(QUICK),--quick)

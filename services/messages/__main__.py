@@ -83,7 +83,7 @@ async def run(settings: MessagesSettings) -> None:
         )
         writer = Writer(database, announcer.stored)
         appender = Appender(conversations, store, writer)
-        growing = GrowingMessages(conversations, store, growth, writer)
+        growing = GrowingMessages(conversations, keys, store, growth, writer)
         scans = MessageScans(database)
         turn = asyncio.Lock()
         budget = settings.search_budget
