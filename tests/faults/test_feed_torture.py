@@ -138,9 +138,13 @@ async def test_every_watcher_ends_with_what_is_stored_whatever_happens(
         cutting.cancel()
         await cutting
         for session in sessions:
-            stored = await _stored_when_ended(replicas.proxies[0].port, session, alice)
-            for watcher in (watcher for watcher in watchers if watcher.session == session):
-                await _until_equal(watcher, stored, watching)
+            following = [watcher for watcher in watchers if watcher.session == session]
+
+            async def read(session: str = session) -> dict[str, Held]:
+                return await _stored_when_ended(replicas.proxies[0].port, session, alice)
+
+            stored = await _when_equal(following, read, watching)
+            for watcher in following:
                 _check(watcher, writers[session], repliers[session], stored)
     for task in watching:
         task.cancel()
@@ -185,14 +189,23 @@ def _end_listening(stack: Stack) -> None:
         )
 
 
-async def _until_equal(
-    watcher: Watcher, stored: dict[str, Held], watching: list["asyncio.Task[None]"]
-) -> None:
-    while watcher.held != stored:
+async def _when_equal(
+    watchers: list[Watcher],
+    read: Callable[[], Awaitable[dict[str, Held]]],
+    watching: list["asyncio.Task[None]"],
+) -> dict[str, Held]:
+    """What is stored, once every watcher holds it.
+
+    It is read again each time: a call that was cut may still be on its way in the database.
+    """
+    while True:
+        stored = await read()
+        if all(watcher.held == stored for watcher in watchers):
+            return stored
         for task in watching:
             if task.done():
                 task.result()  # A watcher that saw what must not be says so.
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.1)
 
 
 def _check(watcher: Watcher, writer: Writer, replier: Replier, stored: dict[str, Held]) -> None:
