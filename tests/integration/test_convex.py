@@ -49,6 +49,7 @@ def as_service(stack: Stack, responder_key: Path) -> list[str | Path]:
         *("--sessions", stack.ports.address("sessions")),
         *("--messages", stack.ports.address("messages")),
         *("--service-key", responder_key, "--service-issuer", "inglenook-responders"),
+        *("--service", "responder"),
         *("--people-issuer", DEVELOPMENT_ISSUER),
     ]
 
