@@ -112,7 +112,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tls", action="store_true", help="call by TLS")
     parser.add_argument("--token-file", type=Path, help="a file with a person's token")
     parser.add_argument("--service-key", type=Path, help="or: the folder of a service's key")
-    parser.add_argument("--service", default="importer", help="the service's name: %(default)s")
+    parser.add_argument("--service", default="importer", help="its name, as its key's: %(default)s")
     parser.add_argument("--service-issuer", help="the issuer that the services' tokens state")
     parser.add_argument("--audience", default="inglenook", help="the audience: %(default)s")
     parser.add_argument("--people-issuer", help="who signs the people in: the claim iss")

@@ -10,6 +10,7 @@ At least once: a process may die between telling and settling, so receivers must
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,7 +32,10 @@ Deliver = Callable[[Sequence[Scope]], Awaitable[None]]
 
 _POLL_SECONDS = 1.0
 # What has come together in the meantime goes together: many appends are few changes of a session.
-_PACE_SECONDS = 0.05
+# Rounds take a twentieth of the time, so that telling costs little beside what there is to tell of.
+_SHORTEST_REST = 0.05
+_REST_OF_A_ROUND = 19.0
+_LONGEST_REST = 1.0
 _SHORTEST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
 _ALONE_AT_ONCE = 8
@@ -106,6 +110,7 @@ class Relay:
         pause = 0.0
         while True:
             self._news[kind].clear()
+            began = time.monotonic()
             try:
                 await self._deliver_due(kind, delivery)
             except Exception as error:  # noqa: BLE001 - whatever it is, the relay must go on
@@ -118,7 +123,8 @@ class Relay:
                 await asyncio.sleep(pause)
             else:
                 pause = 0.0
-                await asyncio.sleep(_PACE_SECONDS)
+                rest = _REST_OF_A_ROUND * (time.monotonic() - began)
+                await asyncio.sleep(min(max(rest, _SHORTEST_REST), _LONGEST_REST))
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_POLL_SECONDS):
                         await self._news[kind].wait()
