@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install protos run test bench lint format locks clean
+.PHONY: help install protos clients run test bench lint format locks clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,10 +15,16 @@ install: $(VENV)/.installed generated/inglenook.binpb ## Install everything into
 protos: $(VENV)/.installed ## Compile the contract into generated/.
 	$(BIN)/python -m contract.compile
 
+clients: install node_modules/.installed ## Build the TypeScript client; needs Node.
+	$(BIN)/python -m contract.typescript node_modules/.bin/protoc-gen-es clients/typescript/src/generated
+	npm run build --silent --workspace clients/typescript
+
 run: install ## Run everything on this machine: PostgreSQL, the services and the gateway.
 	@exec $(BIN)/python -m local run
 
-test: install lint ## Run every check and every test, on a PostgreSQL of their own.
+test: install lint clients ## Run every check and every test, on a PostgreSQL of their own.
+	npm run check --silent
+	npm test --silent
 	$(BIN)/python -m pytest
 
 bench: install ## Measure the budget and write docs/benchmarks.md; QUICK=1 for a rough run.
@@ -44,6 +50,7 @@ locks: install ## Resolve the dependencies anew into requirements/*.lock.
 
 clean: ## Remove what was installed and compiled; data and keys in .inglenook/ stay.
 	rm -rf $(VENV) generated .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf node_modules clients/typescript/src/generated clients/typescript/dist web/dist
 
 $(VENV)/.installed: requirements/installer.lock requirements/everything.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Inglenook needs Python 3.11 or newer; set PYTHON=python3.x")'
@@ -58,3 +65,10 @@ $(VENV)/.installed: requirements/installer.lock requirements/everything.lock
 
 generated/inglenook.binpb: $(VENV)/.installed $(shell find protos -name '*.proto') contract/compile.py
 	$(BIN)/python -m contract.compile
+
+node_modules/.installed: package-lock.json
+	@node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20)' 2>/dev/null || { \
+		echo "The TypeScript client and the web app need Node 20 or newer: https://nodejs.org has it," \
+			"and so has \`apt-get install nodejs npm\`. Everything else runs without."; exit 1; }
+	npm ci --silent
+	@touch $@
