@@ -67,7 +67,7 @@ generated/inglenook.binpb: $(VENV)/.installed $(shell find protos -name '*.proto
 	$(BIN)/python -m contract.compile
 
 node_modules/.installed: package-lock.json
-	@node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20)' 2>/dev/null || { \
+	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null || { \
 		echo "The TypeScript client and the web app need Node 20 or newer: https://nodejs.org has it," \
 			"and so has \`apt-get install nodejs npm\`. Everything else runs without."; exit 1; }
 	npm ci --silent
