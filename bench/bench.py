@@ -162,9 +162,10 @@ class Bench:
         return outcome
 
     def _counted(self) -> int:
-        """How many messages this system's people have appended, by the conversations' own count."""
-        query = "SELECT coalesce(sum(message_count), 0)::bigint FROM messages.conversations"
-        row = self.database.execute(query).fetchone()
+        """How many messages are stored of the people who call."""
+        sessions = [person.session_id for person in self._people.values()]
+        query = "SELECT count(*) FROM messages.messages WHERE session_id = ANY(%s::uuid[])"
+        row = self.database.execute(query, (sessions,)).fetchone()
         return 0 if row is None else int(row[0])
 
     def _payload(self, name: str, content: bytes) -> Path:

@@ -10,10 +10,31 @@ def explained(results: Results) -> list[str]:
     """A paragraph for each target that was missed."""
     return [
         f"**{figure.what}**: {figure.ratio.median:.2f} of {figure.against}, where"
-        f" {figure.at_least:g} is the target. {_where_it_goes(results)}"
+        f" {figure.at_least:g} is the target.{_because(figure, results)}"
         for figure in results.figures
         if figure.met is False and figure.ratio is not None
     ]
+
+
+def _because(figure: Figure, results: Results) -> str:
+    """What the run knows of the cause, or how far apart its repeats were."""
+    if figure.what.startswith("AppendMessage"):
+        return f" {_where_it_goes(results)}"
+    if "gateway" in figure.what:
+        envoy = _figure(results, figure.what.replace("append", "processor time in Envoy, append"))
+        taken = "" if envoy is None else f" Envoy takes {envoy.measured.median:,.0f} us for each."
+        return f"{taken}{_spread(figure)}"
+    return _spread(figure)
+
+
+def _spread(figure: Figure) -> str:
+    if figure.ratio is None or figure.at_least is None:
+        return ""
+    kept = sum(ratio >= figure.at_least for ratio in figure.ratio.values)
+    return (
+        f" Its repeats were between {figure.ratio.lowest:.2f} and {figure.ratio.highest:.2f};"
+        f" {kept} of {len(figure.ratio.values)} met the target."
+    )
 
 
 def _where_it_goes(results: Results) -> str:

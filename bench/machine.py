@@ -26,6 +26,7 @@ def described(connection: psycopg.Connection) -> dict[str, str]:
         "CPU": _cpu_model(),
         "cores": str(os.cpu_count()),
         "memory": f"{_memory_bytes() / (1 << 30):.0f} GiB",
+        "load before": f"{os.getloadavg()[0]:.1f} runnable processes (1 minute's average)",
         "kernel": platform.release(),
         "Python": platform.python_version(),
         "PostgreSQL": str(row[0]) if row else "unknown",

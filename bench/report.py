@@ -48,13 +48,13 @@ measurements as JSON in `bench/results/`.
 - **target** is the budget. No test fails on it.
 - The load is `h2load`, which is no Python and takes little of the machine. A caller sends its next
   request as soon as the last was answered. h2load does not see a gRPC refusal, so after each
-  repeat the appends that it counted are compared with the rows that were stored, and the bytes of
-  pages with what they must have.
+  repeat the appends that it counted are compared with the rows that are stored (those under way at
+  the end may be in them), and the bytes of pages with what they must have.
 - The **echo** is a bare `grpc.aio` server on uvloop, one process like the messages service: bytes
   in, as many bytes out as an append's answer has, and it looks at nothing. What an append adds to
   it is authentication, validation, encryption, a durable write, an answer and a line of log.
-- Processor time is that of all threads of a process, for each call. It is what stays the same when
-  the machine is busy with something else.
+- Processor time is that of all threads of a process, for each call. It suffers least when the
+  machine is busy with something else.
 """
 
 

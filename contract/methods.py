@@ -40,6 +40,8 @@ class Method:
     client_streaming: bool
     server_streaming: bool
     allow: frozenset[Access.ValueType]
+    callers: frozenset[str]
+    """The services that may call it, of those that `allow` lets in; empty for every service."""
     routes: tuple[Route, ...]
     no_side_effects: bool
 
@@ -58,7 +60,7 @@ def methods_of(service: ServiceDescriptor) -> Iterator[Method]:
     """Every method of a service.
 
     Raises:
-        ContractError: a method does not say who may call it.
+        ContractError: a method does not say who, or which services, may call it.
     """
     for method in service.methods:
         yield _method(service.full_name, method)
@@ -94,6 +96,12 @@ def _method(service: str, method: MethodDescriptor) -> Method:
             f"{service}.{method.name} does not say who may call it:"
             " give it the option (inglenook.access.v1.allow)"
         )
+    callers = frozenset(options.Extensions[access_pb2.callers])
+    if allow == {Access.ACCESS_SERVICE} and not callers:
+        raise ContractError(
+            f"{service}.{method.name} does not say which services may call it:"
+            " give it the option (inglenook.access.v1.callers)"
+        )
     return Method(
         service=service,
         name=method.name,
@@ -101,6 +109,7 @@ def _method(service: str, method: MethodDescriptor) -> Method:
         client_streaming=method.client_streaming,
         server_streaming=method.server_streaming,
         allow=allow,
+        callers=callers,
         routes=tuple(_routes(options)),
         no_side_effects=options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS,
     )

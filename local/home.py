@@ -8,6 +8,8 @@ from pathlib import Path
 
 from services.runtime.development_issuer import make_development_issuer
 from services.runtime.encryption.key_file import make_key_file
+from services.runtime.service_tokens import ServiceTokens, make_service_keys
+from services.runtime.settings import SERVICES_ISSUER
 
 SERVICES = ("users", "sessions", "messages")
 _KEY_BYTES = 32
@@ -29,6 +31,7 @@ class Home:
             folder.mkdir(exist_ok=True)
             folder.chmod(0o700)
         make_development_issuer(self.development_issuer)
+        make_service_keys(self.service_keys, SERVICES)
         for service in SERVICES:
             make_key_file(self.key_file(service))
             _make_secret(self.token_key_file(service))
@@ -52,6 +55,20 @@ class Home:
     def development_issuer(self) -> Path:
         """The folder of the development issuer's key."""
         return self.secrets / "development-issuer"
+
+    @property
+    def service_keys(self) -> Path:
+        """The services' signing keys, a folder for each, and the set of their public sides."""
+        return self.secrets / "services"
+
+    def service_tokens(self, service: str) -> ServiceTokens:
+        """The tokens of one of the services."""
+        return ServiceTokens(
+            self.service_keys / service,
+            issuer=SERVICES_ISSUER,
+            audience="inglenook",
+            service=service,
+        )
 
     def key_file(self, service: str) -> Path:
         """A service's key-encryption keys."""

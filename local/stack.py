@@ -22,7 +22,7 @@ from local.postgres import EmbeddedPostgres
 from local.processes import Processes, ProcessSpec
 from services.runtime.development_issuer import development_token
 from services.runtime.migration import migrate
-from services.runtime.settings import MigrationSettings
+from services.runtime.settings import SERVICES_ISSUER, MigrationSettings
 
 _SERVICES_FOLDER = Path(services.__file__).resolve().parent
 _READY_SECONDS = 60.0
@@ -200,7 +200,9 @@ class Stack:
             "INGLENOOK_DATABASE_URL": self._role_url(name),
             "INGLENOOK_KEY_FILE": str(self.home.key_file(name)),
             "INGLENOOK_TOKEN_KEY_FILE": str(self.home.token_key_file(name)),
+            "INGLENOOK_SERVICE_KEY": str(self.home.service_keys / name),
             "INGLENOOK_SESSIONS_ADDRESS": self.ports.address("sessions"),
+            "INGLENOOK_MESSAGES_ADDRESS": self.ports.address("messages"),
         }
         command = [sys.executable, "-m", f"services.{name}"]
         return ProcessSpec(name, command, environment, self.home.logs / f"{name}.log")
@@ -222,7 +224,27 @@ class Stack:
             "INGLENOOK_ENVIRONMENT": "development",
             "INGLENOOK_DEVELOPMENT_ISSUER": str(self.home.development_issuer),
         }
-        return inherited_environment() | defaults | self._settings
+        trusted = {"INGLENOOK_ISSUERS": json.dumps([*self._given_issuers(), self._own_issuer()])}
+        return inherited_environment() | defaults | self._settings | trusted
+
+    def _given_issuers(self) -> list[object]:
+        try:
+            given = json.loads(self._settings.get("INGLENOOK_ISSUERS") or "[]")
+        except ValueError:
+            given = None
+        if not isinstance(given, list):
+            raise StackError("INGLENOOK_ISSUERS is not a JSON list")
+        return given
+
+    def _own_issuer(self) -> dict[str, object]:
+        """The services' own issuer, which each of them trusts beside the given ones."""
+        return {
+            "issuer": SERVICES_ISSUER,
+            "jwks_file": str(self.home.service_keys / "jwks.json"),
+            "audiences": ["inglenook"],
+            "algorithms": ["EdDSA"],
+            "kind": "service",
+        }
 
     def _role_url(self, service: str) -> str:
         """The admin's URL as a service's own role."""

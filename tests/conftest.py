@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
@@ -11,21 +13,23 @@ from local.stack import Stack, free_ports
 from services.runtime.jwks import write_signing_key
 from services.runtime.service_tokens import ServiceTokens
 
-_SERVICES_ISSUER = "inglenook-services"
+_RESPONDERS_ISSUER = "inglenook-responders"
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, responder_key: Path) -> Iterator[Stack]:
-    home = _within_reach(tmp_path_factory.mktemp("stack")) / "home"
+def stack(responder_key: Path) -> Iterator[Stack]:
     trusted = {
-        "issuer": _SERVICES_ISSUER,
+        "issuer": _RESPONDERS_ISSUER,
         "jwks_file": str(responder_key / "jwks.json"),
         "audiences": ["inglenook"],
         "algorithms": ["EdDSA"],
         "kind": "service",
     }
     settings = {"INGLENOOK_ISSUERS": json.dumps([trusted])}
-    with Stack(home, free_ports(), settings=settings) as running:
+    with (
+        _within_reach() as folder,
+        Stack(folder / "home", free_ports(), settings=settings) as running,
+    ):
         yield running
 
 
@@ -41,17 +45,21 @@ def responder_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def responder(responder_key: Path) -> ServiceTokens:
     """The tokens of a service that answers people."""
     return ServiceTokens(
-        responder_key, issuer=_SERVICES_ISSUER, audience="inglenook", service="responder"
+        responder_key, issuer=_RESPONDERS_ISSUER, audience="inglenook", service="responder"
     )
 
 
 @pytest.fixture
-def reachable(tmp_path: Path) -> Path:
+def reachable() -> Iterator[Path]:
     """A folder that PostgreSQL's own user can reach, also when root runs the tests."""
-    return _within_reach(tmp_path)
+    with _within_reach() as folder:
+        yield folder
 
 
-def _within_reach(folder: Path) -> Path:
-    for step in (folder, *list(folder.parents)[:2]):
-        step.chmod(0o711)
-    return folder
+@contextmanager
+def _within_reach() -> Iterator[Path]:
+    # Not in pytest's own folder, which each run closes to other users when it starts, also below
+    # the feet of another run's PostgreSQL.
+    with TemporaryDirectory(prefix="inglenook-") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)

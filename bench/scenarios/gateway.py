@@ -5,10 +5,12 @@ from functools import partial
 from bench.bench import Bench
 from bench.figures import Figure, Results
 from bench.load import Load
-from bench.series import in_turn
+from bench.processes import cpu_seconds
+from bench.series import in_turn, series_of
 
 _PEOPLE = 4
 _CALLERS = 16
+_LOAD = "4 h2load -c 16, each in another conversation"
 
 
 def measure(bench: Bench, results: Results) -> None:
@@ -19,15 +21,16 @@ def measure(bench: Bench, results: Results) -> None:
         "gRPC": [bench.append_load(person, _CALLERS, gateway=True) for person in people],
         "straight": [bench.append_load(person, _CALLERS) for person in people],
     }
+    envoy: dict[str, list[float]] = {way: [] for way in ways}
     measured = in_turn(
-        {way: partial(_rate, bench, loads) for way, loads in ways.items()},
+        {way: partial(_rate, bench, loads, envoy[way]) for way, loads in ways.items()},
         bench.effort.repeats,
     )
     for way in ("JSON", "gRPC"):
         results.figures.append(
             Figure(
                 what=f"append through the gateway, {way}",
-                load="64 callers, 4 conversations (h2load -c 16 for each)",
+                load=_LOAD,
                 unit="/s",
                 measured=measured[way],
                 against=f"straight, {measured['straight'].median:,.0f}/s",
@@ -35,7 +38,19 @@ def measure(bench: Bench, results: Results) -> None:
                 at_least=0.8,
             )
         )
+        results.figures.append(
+            Figure(
+                what=f"processor time in Envoy, append through the gateway, {way}",
+                load=_LOAD,
+                unit="us",
+                measured=series_of(envoy[way]),
+            )
+        )
 
 
-def _rate(bench: Bench, loads: list[Load]) -> float:
-    return bench.run_appends(loads).rate
+def _rate(bench: Bench, loads: list[Load], envoy: list[float]) -> float:
+    """The rate; notes in `envoy` the microseconds that the gateway took for each call."""
+    before = cpu_seconds(bench.pid("gateway"))
+    outcome = bench.run_appends(loads)
+    envoy.append((cpu_seconds(bench.pid("gateway")) - before) / outcome.done * 1e6)
+    return outcome.rate

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from services.messages.appender import Appender
 from services.messages.conversations import Conversations
+from services.messages.deliveries import owed_by_messages
 from services.messages.export import Exports
 from services.messages.growth import GrowthStore
 from services.messages.live import Announcer, conversation_feeds
@@ -65,11 +66,12 @@ async def run(settings: MessagesSettings) -> None:
         ) as database,
         channel_to(settings.sessions_address) as sessions,
         conversation_feeds(database, settings, cursors) as feeds,
+        owed_by_messages(database, settings, SessionsServiceStub(sessions)) as relay,
     ):
         keys = DataKeys(database, DATA_KEYS, provider)
         await keys.prepare()
         store, growth = MessageStore(database), GrowthStore(database)
-        announcer = Announcer(feeds)
+        announcer = Announcer(feeds, relay)
         conversations = Conversations(
             store,
             keys,

@@ -30,7 +30,8 @@ from sqlalchemy import (
     update,
 )
 
-from services.messages.tables import CONVERSATIONS, MESSAGES, Conversation, MessageRow
+from services.messages.activity import ACTIVITY
+from services.messages.tables import CONVERSATIONS, MESSAGES, OUTBOX, Conversation, MessageRow
 from services.runtime.database import Parameters, statement
 
 
@@ -179,7 +180,12 @@ _placed = (
     .cte("placed")
 )
 _added = (
-    select(_placed.c.session_id, _placed.c.user_id, func.count().label("messages"))
+    select(
+        _placed.c.session_id,
+        _placed.c.user_id,
+        func.count().label("messages"),
+        func.max(_placed.c.create_time).label("last"),
+    )
     .group_by(_placed.c.session_id, _placed.c.user_id)
     .subquery("added")
 )
@@ -192,6 +198,7 @@ _counting = (
         last_sequence=_CONVERSATION.last_sequence + _added.c.messages,
         message_count=_CONVERSATION.message_count + _added.c.messages,
         revision=_CONVERSATION.revision + _added.c.messages,
+        activity_time=func.greatest(_CONVERSATION.activity_time, _added.c.last),
     )
     .cte("counting")
 )
@@ -201,8 +208,11 @@ _adding = (
     .from_select(_INSERTED, select(*(_placed.c[name] for name in _INSERTED)))
     .cte("adding")
 )
+_owing = OUTBOX.owing(ACTIVITY, _added)
 APPEND_ALL = statement(
-    select(*(_placed.c[name] for name in _PlacedRow.__match_args__)).add_cte(_counting, _adding),
+    select(*(_placed.c[name] for name in _PlacedRow.__match_args__)).add_cte(
+        _counting, _adding, _owing
+    ),
     _PlacedRow,
 )
 """Adds messages at the end of their conversations, which are locked."""

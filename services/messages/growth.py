@@ -39,12 +39,14 @@ from sqlalchemy import (
     update,
 )
 
+from services.messages.activity import ACTIVITY
 from services.messages.store import LOCK
 from services.messages.tables import (
     CONVERSATIONS,
     IN_CONVERSATION,
     MESSAGE_COLUMNS,
     MESSAGES,
+    OUTBOX,
     PARTS,
     PERSON,
     SESSION,
@@ -106,8 +108,14 @@ _beginning = (
         last_sequence=_CONVERSATION.last_sequence + 1,
         message_count=_CONVERSATION.message_count + 1,
         revision=_CONVERSATION.revision + 1,
+        activity_time=func.greatest(_CONVERSATION.activity_time, func.now()),
     )
-    .returning(_CONVERSATION.last_sequence, _CONVERSATION.revision)
+    .returning(
+        _CONVERSATION.last_sequence,
+        _CONVERSATION.revision,
+        _CONVERSATION.session_id,
+        _CONVERSATION.user_id,
+    )
     .cte("beginning")
 )
 _BEGUN = {
@@ -130,7 +138,8 @@ _BEGUN = {
 _BEGIN = statement(
     insert(MESSAGES)
     .from_select(list(_BEGUN), select(*_BEGUN.values()))
-    .returning(*MESSAGE_COLUMNS),
+    .returning(*MESSAGE_COLUMNS)
+    .add_cte(OUTBOX.owing(ACTIVITY, _beginning)),
     MessageRow,
 )
 

@@ -11,6 +11,7 @@ from inglenook.messages.v1.messages_pb2 import (
     WatchMessagesResponse,
 )
 
+from services.messages.activity import ACTIVITY
 from services.messages.appends import Append, AppendedRow
 from services.messages.backlog import Write
 from services.messages.body import message_of
@@ -25,6 +26,7 @@ from services.runtime.errors import session_not_found
 from services.runtime.feed import Batch
 from services.runtime.live import Live, live
 from services.runtime.pages import page_limit
+from services.runtime.relay import Relay
 from services.runtime.settings import ServiceSettings
 from services.runtime.watch import Watched
 
@@ -45,8 +47,10 @@ def conversation_feeds(
 class Announcer:
     """Tells the watchers of a conversation what was stored: here at once, elsewhere by wake-ups."""
 
-    def __init__(self, feeds: Live) -> None:
+    def __init__(self, feeds: Live, relay: Relay) -> None:
+        """Takes who follows, and who tells other services."""
         self._live = feeds
+        self._relay = relay
 
     def stored(self, conversation: Conversation, stored: Stored) -> None:
         """Messages were added, or have grown."""
@@ -55,11 +59,14 @@ class Announcer:
             changes = [_change(conversation, write, row) for write, row in stored]
             after = stored[0][1].revision - 1
             self._live.feeds.publish(conversation.feed, after, Batch(changes, revision))
+        self._relay.wake(ACTIVITY)
         self._live.wakeups.send(conversation.feed, revision)
 
     def changed(self, conversation: Conversation, change: MessageChange, revision: int) -> None:
         """A message was changed or deleted."""
         removes = change.HasField("deleted")
+        if removes:
+            self._relay.wake(ACTIVITY)
         self._live.announce(conversation.feed, change, revision, removes=removes)
 
 

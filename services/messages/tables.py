@@ -28,10 +28,12 @@ from sqlalchemy import (
 )
 
 from services.runtime.encryption.data_key_table import DataKeyTable
+from services.runtime.outbox import OutboxTable
 
 METADATA = MetaData(schema="messages")
 
 DATA_KEYS = DataKeyTable(METADATA, scope=("session_id", "user_id"))
+OUTBOX = OutboxTable(METADATA, scope=("session_id", "user_id"))
 
 CONVERSATIONS = Table(
     "conversations",
@@ -42,6 +44,8 @@ CONVERSATIONS = Table(
     Column("message_count", BigInteger, nullable=False),
     Column("revision", BigInteger, nullable=False),
     Column("create_time", DateTime(timezone=True), nullable=False),
+    # When something was last said in it; null until something was.
+    Column("activity_time", DateTime(timezone=True)),
     Column("delete_time", DateTime(timezone=True)),
     Index("conversations_by_person", "user_id", "session_id", unique=True),
 )

@@ -9,20 +9,25 @@ nothing else, so a slow one costs no memory and loses nothing.
 What the followers of a feed have in common is done once in a process: a read from one revision is
 shared by all who stand there, its changes are decrypted and serialised once, and what this process
 itself wrote is handed on without any reading.
+
+What is stored decides, always. When it stands before what was seen of it, the database was put back
+to an older state: then streams end, and who watches again is told to begin anew.
 """
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Generic, Protocol, TypeVar
 
+import grpc
+from inglenook.errors.v1.errors_pb2 import Reason
 from psycopg import Error
 
-from services.runtime.errors import server_stopping
+from services.runtime.errors import Refusal, server_stopping
+from services.runtime.kept_frames import Frame, KeptFrames
 
 _log = logging.getLogger(__name__)
 
@@ -30,8 +35,7 @@ Change = TypeVar("Change")
 
 POLL_SECONDS = 5.0
 _POLLED_AT_ONCE = 1_000
-_KEPT_FRAMES = 32
-_KEPT_BYTES = 1 << 20
+_KEPT_BYTES = 16 << 20
 
 
 class Signal(Enum):
@@ -71,6 +75,13 @@ class Source(Protocol[Change]):
     def name(self) -> str:
         """What wake-ups call it."""
 
+    @property
+    def epoch(self) -> int:
+        """Of the database that it is read from, as `Feeds.epoch` gave it."""
+
+    async def revision(self) -> int:
+        """The stored revision; refuses when there is no such feed any more."""
+
     async def after(self, revision: int) -> Batch[Change]:
         """The changes above a revision, as many as fit a frame; none when there are none."""
 
@@ -78,91 +89,124 @@ class Source(Protocol[Change]):
         """A serialised response: changes or a signal, and the revision that stands after it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    revision: int
-    payload: bytes
-
-
 class _OpenFeed(Generic[Change]):
     """A feed that somebody in this process follows."""
 
-    def __init__(self, source: Source[Change]) -> None:
+    def __init__(self, source: Source[Change], kept: KeptFrames) -> None:
         self.followers: set[asyncio.Event] = set()
         self.revision = 0
         """The highest revision that is known to be stored."""
+        self.over = False
+        """Whether what is stored went back, so that nobody can go on from where they stand."""
         self._source = source
-        self._kept: OrderedDict[int, _Frame] = OrderedDict()
-        self._kept_bytes = 0
-        self._reads: dict[int, asyncio.Task[_Frame | None]] = {}
+        self._kept = kept
+        self._reads: dict[int, asyncio.Task[Frame]] = {}
+        self._running: set[asyncio.Task[Frame]] = set()
 
     def learn(self, revision: int) -> None:
         """Notes that a revision is stored, and wakes the followers if that is news."""
         if revision > self.revision:
-            self.revision = revision
-            self.wake()
+            # Whatever happened elsewhere may have deleted what is kept here.
+            self.forget()
+            self._advance(revision)
+
+    def publish(self, after: int, batch: Batch[Change]) -> None:
+        """Takes changes that were just stored, for whoever stands right before them."""
+        if batch.removes:
+            self.forget()
+        self._keep(after, batch)
+        self._advance(batch.revision)
+
+    def forget(self) -> None:
+        """Lets go of what was read up to now: it is sent to nobody who comes later."""
+        self._kept.forget(self._source.name)
+        self._reads.clear()
+
+    def end(self) -> None:
+        """Ends every follower: what is stored went back behind what they hold."""
+        self.over = True
+        self.forget()
+        self.wake()
 
     def wake(self) -> None:
         """Makes every follower look."""
         for news in self.followers:
             news.set()
 
-    def publish(self, after: int, batch: Batch[Change]) -> None:
-        """Takes changes that were just stored, for whoever stands right before them."""
-        self._keep(after, batch)
-        self.learn(batch.revision)
+    async def next(self, after: int) -> Frame:
+        """What follows a revision.
 
-    async def next(self, after: int) -> _Frame | None:
-        """What follows a revision; None when there turns out to be nothing."""
-        kept = self._kept.get(after)
+        Raises:
+            Refusal: what is stored went back; or what the source refuses.
+        """
+        kept = self._kept.get(self._source.name, after)
         if kept is not None:
             return kept
         task = self._reads.get(after)
         if task is None:
             task = asyncio.create_task(self._read(after), name="feed read")
             self._reads[after] = task
+            self._running.add(task)
             task.add_done_callback(lambda done: self._forget_read(after, done))
         # Others may wait for it too: a follower that leaves does not end it.
         return await asyncio.shield(task)
 
-    async def _read(self, after: int) -> _Frame | None:
-        said = self.revision
+    async def _read(self, after: int) -> Frame:
         batch = await self._source.after(after)
-        if batch.changes:
-            return self._keep(after, batch)
-        if self.revision == said:
-            # Whoever said that there is more was wrong: what is stored decides.
+        if not batch.changes:
+            # Whoever said that there is more was wrong, or meant what left nothing behind. What is
+            # learned from here on is news again.
             self.revision = after
-        return None
+            stored = await self._source.revision()
+            if stored < after:
+                self.end()
+                raise _went_back()
+            batch = await self._source.after(after)
+            if not batch.changes:
+                # Read after `stored` was: up to there, there is nothing to tell.
+                self.revision = max(self.revision, stored)
+                return Frame(stored, b"")
+        if self._reads.get(after) is asyncio.current_task():
+            return self._keep(after, batch)
+        return self._frame(batch)
 
-    def _forget_read(self, after: int, task: "asyncio.Task[_Frame | None]") -> None:
-        del self._reads[after]
+    def _forget_read(self, after: int, task: "asyncio.Task[Frame]") -> None:
+        self._running.discard(task)
+        if self._reads.get(after) is task:
+            del self._reads[after]
         if not task.cancelled():
             # Read here too, for the case that everyone who waited for it has left.
             task.exception()
 
-    def _keep(self, after: int, batch: Batch[Change]) -> _Frame:
-        if batch.removes:
-            self._kept.clear()
-            self._kept_bytes = 0
-        frame = _Frame(batch.revision, self._source.frame(batch.revision, batch.changes))
-        if after not in self._kept:
-            self._kept[after] = frame
-            self._kept_bytes += len(frame.payload)
-        while len(self._kept) > _KEPT_FRAMES or self._kept_bytes > _KEPT_BYTES:
-            _, oldest = self._kept.popitem(last=False)
-            self._kept_bytes -= len(oldest.payload)
+    def _keep(self, after: int, batch: Batch[Change]) -> Frame:
+        frame = self._frame(batch)
+        self._kept.keep(self._source.name, after, frame)
         return frame
+
+    def _frame(self, batch: Batch[Change]) -> Frame:
+        return Frame(batch.revision, self._source.frame(batch.revision, batch.changes))
+
+    def _advance(self, revision: int) -> None:
+        if revision > self.revision:
+            self.revision = revision
+            self.wake()
 
 
 class Feeds:
     """Who in this process follows which feed. Use as `async with`."""
 
-    def __init__(self, revisions: Callable[[Sequence[str]], Awaitable[Mapping[str, int]]]) -> None:
-        """Takes what reads the present revisions of feeds, by their names."""
+    def __init__(
+        self,
+        revisions: Callable[[Sequence[str]], Awaitable[Mapping[str, int]]],
+        epoch: Callable[[], Awaitable[int]],
+    ) -> None:
+        """Takes what reads the present revisions of feeds by their names, and the epoch."""
         self._revisions = revisions
+        self._read_epoch = epoch
+        self._epoch: int | None = None
         self._stopping = False
         self._open: dict[str, _OpenFeed[Any]] = {}
+        self._kept = KeptFrames(_KEPT_BYTES)
         self._look = asyncio.Event()
         self._poll: asyncio.Task[None] | None = None
 
@@ -175,6 +219,15 @@ class Feeds:
             self._poll.cancel()
             with suppress(asyncio.CancelledError):
                 await self._poll
+
+    async def epoch(self) -> int:
+        """The database's epoch now. When it is another than before, every follower is ended."""
+        epoch = await self._read_epoch()
+        if epoch != self._epoch:
+            self._epoch = epoch
+            for feed in list(self._open.values()):
+                feed.end()
+        return epoch
 
     def is_followed(self, name: str) -> bool:
         """Whether anyone here follows a feed."""
@@ -214,19 +267,26 @@ class Feeds:
         `heartbeat` is after how many seconds of silence one is sent.
 
         Raises:
-            Refusal: SERVER_STOPPING, when this process stops; or what `start` and the source raise.
+            Refusal: SERVER_STOPPING, when this process stops; DEPENDENCY_UNAVAILABLE, when what is
+                stored went back; or what `start` and the source raise.
         """
+        if source.epoch != self._epoch:
+            raise _went_back()
         news = asyncio.Event()
         # Joined before the first read, so that what commits after it is not missed.
-        feed = self._open.setdefault(source.name, _OpenFeed(source))
+        feed = self._open.get(source.name)
+        if feed is None or feed.over:
+            feed = self._open[source.name] = _OpenFeed(source, self._kept)
         feed.followers.add(news)
         try:
-            async for payload in self._frames(feed, source, news, await start(), heartbeat):
-                yield payload
+            frames = self._frames(feed, source, news, await start(), heartbeat)
+            async with aclosing(frames):
+                async for payload in frames:
+                    yield payload
         finally:
             feed.followers.discard(news)
-            if not feed.followers and self._open.get(source.name) is feed:
-                del self._open[source.name]
+            if not feed.followers:
+                self._drop(feed, source.name)
 
     async def _frames(
         self,
@@ -244,21 +304,34 @@ class Feeds:
         if start.held.changes:
             yield source.frame(revision, start.held.changes)
         current = False
+        now = asyncio.get_running_loop().time
+        silent_since = now()
         while True:
             # Cleared before looking, so that what comes while looking is looked for again.
             news.clear()
             if self._stopping:
                 raise server_stopping()
+            if feed.over:
+                raise _went_back()
             if revision < feed.revision:
                 frame = await feed.next(revision)
-                if frame is not None:
-                    revision = frame.revision
-                    yield frame.payload
+                revision, payload = frame.revision, frame.payload
+                if not payload:
+                    continue
             elif not current:
                 current = True
-                yield source.frame(revision, Signal.CURRENT)
-            elif not await _is_set(news, heartbeat):
-                yield source.frame(revision, Signal.HEARTBEAT)
+                payload = source.frame(revision, Signal.CURRENT)
+            elif await _is_set(news, silent_since + heartbeat - now()):
+                continue
+            else:
+                payload = source.frame(revision, Signal.HEARTBEAT)
+            yield payload
+            silent_since = now()
+
+    def _drop(self, feed: _OpenFeed[Any], name: str) -> None:
+        if self._open.get(name) is feed:
+            feed.forget()
+            del self._open[name]
 
     async def _poll_always(self) -> None:
         while True:
@@ -270,11 +343,20 @@ class Feeds:
                 _log.warning("the revisions of feeds cannot be read; trying again", exc_info=True)
 
     async def _poll_all(self) -> None:
-        names = list(self._open)
-        for first in range(0, len(names), _POLLED_AT_ONCE):
-            revisions = await self._revisions(names[first : first + _POLLED_AT_ONCE])
-            for name, revision in revisions.items():
-                self.learn(name, revision)
+        if self._open:
+            await self.epoch()
+        feeds = list(self._open.items())
+        for first in range(0, len(feeds), _POLLED_AT_ONCE):
+            asked = feeds[first : first + _POLLED_AT_ONCE]
+            # Noted before reading: what is known then is stored, unless it was taken back.
+            known = [feed.revision for _, feed in asked]
+            stored = await self._revisions([name for name, _ in asked])
+            for (name, feed), revision in zip(asked, known, strict=True):
+                found = stored.get(name, 0)
+                if found < revision:
+                    feed.end()
+                else:
+                    feed.learn(found)
 
 
 async def _is_set(event: asyncio.Event, seconds: float) -> bool:
@@ -283,3 +365,12 @@ async def _is_set(event: asyncio.Event, seconds: float) -> bool:
         async with asyncio.timeout(seconds):
             await event.wait()
     return event.is_set()
+
+
+def _went_back() -> Refusal:
+    """The feed cannot be followed from where its followers stand."""
+    return Refusal(
+        grpc.StatusCode.UNAVAILABLE,
+        Reason.REASON_DEPENDENCY_UNAVAILABLE,
+        "The database was put back to an older state. Watch again with the last resume token.",
+    )

@@ -32,12 +32,14 @@ from services.runtime.errors import (
     request_malformed,
 )
 from services.runtime.identity import Call, Identity, current_call
+from services.runtime.logs import call_log
 from services.runtime.tokens import TokenVerifier, token_expired, token_missing
 
 _log = logging.getLogger(__name__)
 
 # Looked up once: finding an enum's value by its name takes as long as verifying a known token.
-_PUBLIC, _USER, _SERVICE = Access.ACCESS_PUBLIC, Access.ACCESS_USER, Access.ACCESS_SERVICE
+_PUBLIC, _USER = Access.ACCESS_PUBLIC, Access.ACCESS_USER
+_SERVICE, _DELEGATE = Access.ACCESS_SERVICE, Access.ACCESS_DELEGATE
 _REQUEST_ID = "x-request-id"
 _REQUEST_ID_CHARACTERS = 64
 _STATUS_DETAILS = "grpc-status-details-bin"
@@ -117,9 +119,12 @@ class CallInterceptor(AsyncServerInterceptor):
             return None
         token = _bearer_token(metadata)
         identity = await self._verifier.verify(token)
-        kind = _USER if identity.service is None else _SERVICE
+        kinds = {_USER} if identity.service is None else {_SERVICE}
+        if identity.service is not None and identity.user_id is not None:
+            kinds.add(_DELEGATE)
         nobodys = identity.user_id is None and _USER in method.allow
-        if kind not in method.allow or nobodys:
+        is_caller = _is_among(method.callers, identity.service)
+        if not kinds & method.allow or nobodys or not is_caller:
             raise access_denied()
         current_call.set(Call(request_id=request_id, identity=identity, token=token))
         return identity
@@ -162,6 +167,11 @@ def _field_violation(violation: Violation) -> FieldViolation:
         description=found.message,
         rule=found.rule_id,
     )
+
+
+def _is_among(callers: frozenset[str], service: str | None) -> bool:
+    """Whether the contract lets this service call, or lets every service; people pass."""
+    return service is None or not callers or service in callers
 
 
 def access_denied() -> Refusal:
@@ -242,9 +252,7 @@ async def _refuse(
 
 
 def _note(method_name: str, code: str, started: float, reason: str = "") -> None:
-    milliseconds = round((time.perf_counter() - started) * 1000, 2)
-    extra = {"method": method_name, "code": code, "duration_ms": milliseconds}
-    _log.info("call", extra=extra | ({"reason": reason} if reason else {}))
+    call_log.note(method_name, code, (time.perf_counter() - started) * 1000, reason)
 
 
 def _request_id(metadata: dict[str, str | bytes]) -> str:

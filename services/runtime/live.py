@@ -13,6 +13,7 @@ from services.runtime.epoch import epoch_of, read_epoch
 from services.runtime.feed import Batch, Feeds
 from services.runtime.settings import ServiceSettings
 from services.runtime.wakeups import Wakeups
+from services.runtime.wakeups.carriers import carrier_of
 from services.runtime.watch import Watches
 
 Change = TypeVar("Change")
@@ -47,14 +48,14 @@ async def live(
     feeds' names.
     """
     query = epoch_of(feeds_of)
-    channel = f"inglenook_{feeds_of.schema}"
+    carrier = carrier_of(settings, database, str(feeds_of.schema))
 
     async def epoch() -> int:
         return await read_epoch(database, query)
 
     async with (
-        Feeds(revisions) as feeds,
-        Wakeups(database, channel, learn=feeds.learn, look=feeds.look) as wakeups,
+        Feeds(revisions, epoch) as feeds,
+        Wakeups(carrier, learn=feeds.learn, look=feeds.look) as wakeups,
     ):
-        watches = Watches(feeds, cursors, epoch, streams_per_person=settings.streams_per_person)
+        watches = Watches(feeds, cursors, streams_per_person=settings.streams_per_person)
         yield Live(feeds, wakeups, watches)

@@ -43,8 +43,43 @@ class JsonFormatter(logging.Formatter):
         return _ENCODE(line)
 
 
+class CallLog:
+    """The lines of served calls, as `logging` would write them.
+
+    Every call has one, and `logging` takes a tenth of a call's time for it: it looks for the
+    caller, the thread and the process, and asks who else wants to know.
+    """
+
+    def __init__(self) -> None:
+        self._rest = ""
+
+    def begin(self, service: str) -> None:
+        """Takes the name that tells one program's lines from another's."""
+        self._rest = f'"severity": "INFO", "service": {_ENCODE(service)}, "message": "call"'
+
+    def note(self, method: str, code: str, milliseconds: float, reason: str = "") -> None:
+        """Writes a line: the method's path, the status by name, the duration, and the reason."""
+        if not self._rest:
+            return  # Nobody asked for logs.
+        call = current_call.get()
+        time = datetime.now(UTC).isoformat(timespec="milliseconds")
+        # Only the request id is anybody else's text.
+        request_id = _ENCODE("" if call is None else call.request_id)
+        because = f', "reason": "{reason}"' if reason else ""
+        sys.stdout.write(
+            f'{{"time": "{time}", {self._rest}, "request_id": {request_id}, "method": "{method}",'
+            f' "code": "{code}", "duration_ms": {milliseconds:.2f}{because}}}\n'
+        )
+        sys.stdout.flush()
+
+
+call_log = CallLog()
+"""The process's own."""
+
+
 def write_logs(service: str, *, level: int = logging.INFO) -> None:
     """Sends every log of this process to standard output, in JSON."""
+    call_log.begin(service)
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter(service))
     logging.basicConfig(handlers=[handler], level=level, force=True)

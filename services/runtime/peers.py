@@ -1,7 +1,8 @@
-"""Calling another service on behalf of the caller: with the caller's own token and request id."""
+"""Calling another service: on the caller's behalf, by the caller's own token, or as a service."""
 
 from collections.abc import Awaitable
 from typing import TypeVar
+from uuid import UUID, uuid4
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -12,6 +13,7 @@ from inglenook.errors.v1.errors_pb2 import Reason
 
 from services.runtime.errors import DOMAIN, Refusal, dependency_unavailable
 from services.runtime.identity import current_call
+from services.runtime.service_tokens import ServiceTokens
 
 Answer = TypeVar("Answer")
 
@@ -43,6 +45,14 @@ def on_behalf_of_caller() -> aio.Metadata:
         raise LookupError("no verified caller to act for")
     return aio.Metadata(
         ("authorization", f"Bearer {call.token}"), ("x-request-id", call.request_id)
+    )
+
+
+def as_service(tokens: ServiceTokens, *, acting_for: UUID | None = None) -> aio.Metadata:
+    """The metadata of a call that a service makes for itself, or for a person, unasked."""
+    return aio.Metadata(
+        ("authorization", f"Bearer {tokens.token(acting_for=acting_for)}"),
+        ("x-request-id", str(uuid4())),
     )
 
 

@@ -1,14 +1,40 @@
 """The services' own tokens: how a service proves to another who it is, and whom it acts for."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
 
 import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from services.runtime.jwks import algorithm_of, read_signing_key
+from services.runtime.jwks import (
+    SigningKey,
+    algorithm_of,
+    key_set,
+    read_signing_key,
+    write_signing_key,
+)
+from services.runtime.settings import ServiceSettings
 
 _LIFETIME = 60.0
+
+
+def make_service_keys(folder: Path, services: Sequence[str]) -> None:
+    """Makes a key for each service in a folder of its own, and the set of their public sides.
+
+    Keys that are there already stay. `folder / "jwks.json"` is what the services are to trust.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    keys: dict[str, SigningKey] = {}
+    for service in services:
+        own = folder / service
+        if not (own / "private.pem").exists():
+            write_signing_key(own, service, Ed25519PrivateKey.generate())
+        key_id, key = read_signing_key(own)
+        keys[key_id] = key
+    (folder / "jwks.json").write_text(key_set(keys))
 
 
 class ServiceTokens:
@@ -22,6 +48,20 @@ class ServiceTokens:
         """
         self._key_id, self._key = read_signing_key(folder)
         self._issuer, self._audience, self._service = issuer, audience, service
+
+    @classmethod
+    def of(cls, settings: ServiceSettings, service: str) -> "ServiceTokens":
+        """The tokens of the service that has these settings.
+
+        Raises:
+            FileNotFoundError: the settings name a folder that holds no key.
+        """
+        return cls(
+            settings.service_key,
+            issuer=settings.service_issuer,
+            audience=settings.service_audience,
+            service=service,
+        )
 
     def token(self, *, acting_for: UUID | None = None) -> str:
         """A token for the next minute, for the service itself or for a person it acts for."""

@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "INGLENOOK_"
 DEVELOPMENT_ISSUER = "https://development.inglenook.invalid"
+SERVICES_ISSUER = "inglenook-services"
 _NEEDED_BY = {
     "file": frozenset({"key_file"}),
     "vault": frozenset({"vault_address", "vault_token_file", "vault_key"}),
@@ -174,10 +175,24 @@ class ServiceSettings(IdentitySettings, DatabaseSettings, KeySettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
+    service_key: Path
+    """The folder of the key that signs the service's own tokens, as `jwks.write_signing_key` writes
+    it; the key's id begins with the service's name."""
+    service_issuer: Annotated[str, Field(min_length=1)] = SERVICES_ISSUER
+    """The claim `iss` of these tokens; the other services trust it as an issuer of services."""
+    service_audience: Annotated[str, Field(min_length=1)] = "inglenook"
+    """The claim `aud` of these tokens."""
+    outbox_tries: Annotated[int, Field(ge=1)] = 16
+    """After how many tries what cannot be delivered to another service is set aside."""
     listen: Annotated[str, Field(pattern=r"^.+:\d+$")]
     """The address the service answers on: `127.0.0.1:50051`."""
     streams_per_person: Annotated[int, Field(ge=1)] = 100
     """How many watches one person may have open at a process."""
+    nats_url: Annotated[str, Field(pattern=r"^$|^(nats|tls)://[^@]+$")] = ""
+    """Where NATS answers, for wake-ups over it instead of the database: `nats://nats.example:4222`,
+    or several with commas between. Credentials come by file."""
+    nats_credentials_file: Path | None = None
+    """A user's credentials for NATS (`.creds`), or an nkey's seed alone."""
     drain_seconds: Annotated[float, Field(ge=0, le=600)] = 10.0
     """How long calls under way may go on after the service was told to stop."""
 

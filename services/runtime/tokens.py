@@ -89,7 +89,7 @@ class TokenVerifier:
             if key is None:
                 raise jwt.InvalidKeyError("the issuer has no key of this id")
             claims = self._decode(token, key, issuer)
-            return _identity(claims, issuer, self._leeway)
+            return _identity(claims, issuer, header.get("kid"), self._leeway)
         except jwt.ExpiredSignatureError:
             raise token_expired() from None
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
@@ -118,7 +118,9 @@ class TokenVerifier:
         return claims
 
 
-def _identity(claims: dict[str, Any], issuer: TrustedIssuer, leeway: float) -> Identity:
+def _identity(
+    claims: dict[str, Any], issuer: TrustedIssuer, key_id: object, leeway: float
+) -> Identity:
     subject, expires_at = str(claims["sub"]), float(claims["exp"]) + leeway
     if issuer.kind == "user":
         return Identity(
@@ -130,9 +132,12 @@ def _identity(claims: dict[str, Any], issuer: TrustedIssuer, leeway: float) -> I
         )
     # RFC 8693, section 4.1: `sub` is whom the call is for, `act.sub` who makes it.
     actor = claims.get("act")
-    if actor is None:
-        return Identity(user_id=None, service=subject, expires_at=expires_at)
-    return Identity(user_id=UUID(subject), service=str(actor["sub"]), expires_at=expires_at)
+    service = subject if actor is None else str(actor["sub"])
+    # All services have one issuer: without this, any of them could sign as any other.
+    if str(key_id).partition("/")[0] != service:
+        raise jwt.InvalidKeyError("a service's keys are called `name` or `name/…`")
+    user_id = None if actor is None else UUID(subject)
+    return Identity(user_id=user_id, service=service, expires_at=expires_at)
 
 
 def _text_claim(claims: dict[str, Any], name: str) -> str:

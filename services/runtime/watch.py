@@ -62,14 +62,12 @@ class Watches:
         self,
         feeds: Feeds,
         cursors: Cursors,
-        epoch: Callable[[], Awaitable[int]],
         *,
         streams_per_person: int,
     ) -> None:
-        """Takes who follows what, what makes tokens, and what reads the database's epoch."""
+        """Takes who follows what, what makes tokens, and how many streams a person may have."""
         self._feeds = feeds
         self._cursors = cursors
-        self._epoch = epoch
         self._streams_per_person = streams_per_person
         self._open: Counter[UUID] = Counter()
 
@@ -79,13 +77,13 @@ class Watches:
         """The serialised responses of a Watch method.
 
         Raises:
-            Refusal: RESUME_TOKEN_INVALID, TOO_MANY_STREAMS, SERVER_STOPPING, or what the feed
-                refuses.
+            Refusal: RESUME_TOKEN_INVALID, TOO_MANY_STREAMS, SERVER_STOPPING,
+                DEPENDENCY_UNAVAILABLE, or what the feed refuses.
         """
         with self._one_more_of(person()):
             tokens = ResumeTokens(self._cursors, watched.name)
             resumed = _position(tokens, request.resume_token, watched.token_of_another)
-            epoch = await self._epoch()
+            epoch = await self._feeds.epoch()
 
             async def start() -> Start[Change]:
                 if resumed is None:
@@ -133,17 +131,20 @@ class _Source(Generic[Change]):
     def __init__(self, watched: Watched[Change], tokens: ResumeTokens, epoch: int) -> None:
         self._watched = watched
         self._tokens = tokens
-        self._epoch = epoch
+        self.epoch = epoch
 
     @property
     def name(self) -> str:
         return self._watched.name
 
+    async def revision(self) -> int:
+        return await self._watched.revision()
+
     async def after(self, revision: int) -> Batch[Change]:
         return await self._watched.after(revision)
 
     def frame(self, revision: int, told: Sequence[Change] | Signal) -> bytes:
-        token = self._tokens.make(Position(self._epoch, revision))
+        token = self._tokens.make(Position(self.epoch, revision))
         if not isinstance(told, Signal):
             return self._watched.response(changes=told, resume_token=token).SerializeToString()
         response = self._watched.response(resume_token=token)

@@ -12,6 +12,7 @@ from services.runtime.encryption.providers import key_provider
 from services.runtime.program import Program, commands_of
 from services.runtime.server import Implementation, serve
 from services.runtime.settings import ServiceSettings
+from services.sessions.activity import Activities
 from services.sessions.live import session_feeds
 from services.sessions.service import Sessions
 from services.sessions.store import DATA_KEYS, SessionStore
@@ -38,7 +39,7 @@ async def run(settings: SessionsSettings) -> None:
     ):
         keys = DataKeys(database, DATA_KEYS, provider)
         await keys.prepare()
-        sessions = Sessions(SessionStore(database), keys, cursors, feeds)
+        sessions = Sessions(SessionStore(database), Activities(database), keys, cursors, feeds)
         await serve(settings, Implementation(_SERVICE, sessions, feeds.feeds.stop))
 
 

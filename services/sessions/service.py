@@ -1,6 +1,6 @@
 """The methods of SessionsService."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from uuid import UUID, uuid4
 
@@ -14,23 +14,32 @@ from services.runtime.encryption.data_keys import DataKeys
 from services.runtime.encryption.envelope import Place
 from services.runtime.errors import Refusal, etag_stale, id_reused, session_not_found
 from services.runtime.etags import etag_of, expected_revision
+from services.runtime.feed import Batch
 from services.runtime.field_masks import changed_text
 from services.runtime.identity import person
 from services.runtime.live import Live
-from services.runtime.pages import page_limit, page_start
+from services.runtime.pages import page_limit, page_place
 from services.runtime.timestamps import timestamp_of
+from services.sessions.activity import Activities
 from services.sessions.live import watched
+from services.sessions.places import numbers_of, place_of
 from services.sessions.store import SessionChange, SessionRow, SessionStore
-
-_NEWEST = (1 << 63) - 1
 
 
 class Sessions:
     """A person's own sessions."""
 
-    def __init__(self, store: SessionStore, keys: DataKeys, cursors: Cursors, feeds: Live) -> None:
+    def __init__(
+        self,
+        store: SessionStore,
+        activities: Activities,
+        keys: DataKeys,
+        cursors: Cursors,
+        feeds: Live,
+    ) -> None:
         """Takes where sessions are, what encrypts titles, what makes tokens, who follows them."""
         self._store = store
+        self._activities = activities
         self._keys = keys
         self._cursors = cursors
         self._live = feeds
@@ -67,12 +76,12 @@ class Sessions:
         self, request: sessions_pb2.ListSessionsRequest, _context: object
     ) -> sessions_pb2.ListSessionsResponse:
         """A page of the caller's sessions."""
-        purpose = ("sessions.list", str(person()), str(request.state))
-        before = page_start(self._cursors, purpose, request.page_token)
+        purpose = ("sessions.page", str(person()), str(request.state))
+        before = page_place(self._cursors, purpose, request.page_token)
         limit = page_limit(request.page_size)
         rows = await self._store.page(
             person(),
-            before=_NEWEST if before is None else before,
+            before=None if before is None else place_of(before),
             limit=limit + 1,
             state=request.state or None,
         )
@@ -80,7 +89,7 @@ class Sessions:
         page = rows[:limit]
         return sessions_pb2.ListSessionsResponse(
             sessions=[await self._session(row) for row in page],
-            next_page_token=self._cursors.make(purpose, page[-1].activity) if more else "",
+            next_page_token=self._cursors.make(purpose, *numbers_of(page[-1])) if more else "",
         )
 
     async def UpdateSession(
@@ -91,12 +100,12 @@ class Sessions:
         title = changed_text(request, request.update_mask, "title")
         if title is None:
             row = await self._require(session_id)
-            if expected not in (None, row.revision):
+            if expected not in (None, row.version):
                 raise etag_stale()
         else:
             await self._require(session_id)
             sealed = await self._seal(session_id, title)
-            change = SessionChange(title=sealed, expected_revision=expected)
+            change = SessionChange(title=sealed, expected_version=expected)
             return sessions_pb2.UpdateSessionResponse(
                 session=await self._change(session_id, change)
             )
@@ -109,7 +118,7 @@ class Sessions:
         change = SessionChange(
             state=SessionState.SESSION_STATE_COMPLETED,
             expected_state=SessionState.SESSION_STATE_ACTIVE,
-            expected_revision=expected_revision(request.etag),
+            expected_version=expected_revision(request.etag),
         )
         session = await self._change(UUID(request.session_id), change)
         return sessions_pb2.CompleteSessionResponse(session=session)
@@ -122,10 +131,18 @@ class Sessions:
             state=SessionState.SESSION_STATE_ACTIVE,
             activity=True,
             expected_state=SessionState.SESSION_STATE_COMPLETED,
-            expected_revision=expected_revision(request.etag),
+            expected_version=expected_revision(request.etag),
         )
         session = await self._change(UUID(request.session_id), change)
         return sessions_pb2.ResumeSessionResponse(session=session)
+
+    async def RecordActivity(
+        self, request: sessions_pb2.RecordActivityRequest, _context: object
+    ) -> sessions_pb2.RecordActivityResponse:
+        """Notes how far conversations have got."""
+        for rows in (await self._activities.record(request.activities)).values():
+            await self._announce_all(rows)
+        return sessions_pb2.RecordActivityResponse()
 
     async def WatchSessions(
         self, request: sessions_pb2.WatchSessionsRequest, _context: object
@@ -141,7 +158,7 @@ class Sessions:
         if changed is not None:
             return await self._announced(changed)
         row = await self._require(session_id)
-        if change.expected_revision in (None, row.revision) and row.state == change.state:
+        if change.expected_version in (None, row.version) and row.state == change.state:
             raise _state_wrong(change.state)
         raise etag_stale()
 
@@ -151,6 +168,16 @@ class Sessions:
             raise session_not_found()
         return row
 
+    async def _announce_all(self, rows: Sequence[SessionRow]) -> None:
+        """Tells whoever watches of sessions of one person that were just stored, in their order."""
+        name, revision = str(rows[0].user_id), rows[-1].revision
+        if self._live.feeds.is_followed(name):
+            changes = [
+                sessions_pb2.SessionChange(upserted=await self._session(row)) for row in rows
+            ]
+            self._live.feeds.publish(name, rows[0].revision - 1, Batch(changes, revision))
+        self._live.wakeups.send(name, revision)
+
     async def _announced(self, row: SessionRow) -> sessions_pb2.Session:
         """A session that was just stored; whoever watches is told."""
         session = await self._session(row)
@@ -159,7 +186,7 @@ class Sessions:
         return session
 
     async def _session(self, row: SessionRow) -> sessions_pb2.Session:
-        place = _place(row.user_id, row.session_id)
+        place = _title_place(row.user_id, row.session_id)
         title = await self._keys.open((row.user_id,), row.title, place)
         return sessions_pb2.Session(
             session_id=str(row.session_id),
@@ -168,15 +195,16 @@ class Sessions:
             create_time=timestamp_of(row.create_time),
             update_time=timestamp_of(row.update_time),
             last_activity_time=timestamp_of(row.last_activity_time),
-            etag=etag_of(row.revision),
+            message_count=row.message_count,
+            etag=etag_of(row.version),
         )
 
     async def _seal(self, session_id: UUID, title: str) -> bytes:
         keyring = await self._keys.sealing_or_make((person(),))
-        return keyring.seal(title.encode(), _place(person(), session_id))
+        return keyring.seal(title.encode(), _title_place(person(), session_id))
 
 
-def _place(user_id: UUID, session_id: UUID) -> Place:
+def _title_place(user_id: UUID, session_id: UUID) -> Place:
     return Place(table="sessions", field="title", owner=user_id, row=(user_id, session_id))
 
 

@@ -1,13 +1,13 @@
 """The rows of sessions: SQL and nothing else.
 
 Every write of a person's sessions takes the person's row in `people` and its next revision, so a
-person's sessions change in one order. A session's `activity` is the revision of its last activity:
-what lists are ordered by, without asking a clock.
+person's sessions change in one order, that of their feed. A session's `version` is the revision of
+its last change by its owner: what its etag names, and what activity in it does not touch.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from sqlalchemy import (
@@ -31,6 +31,8 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    text,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
@@ -57,11 +59,16 @@ SESSIONS = Table(
     Column("title", LargeBinary, nullable=False),
     Column("state", SmallInteger, nullable=False),
     Column("revision", BigInteger, nullable=False),
-    Column("activity", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False, server_default=text("0")),
+    # As the messages service told last, and at which of its revisions.
+    Column("message_count", BigInteger, nullable=False, server_default=text("0")),
+    Column("activity_revision", BigInteger, nullable=False, server_default=text("0")),
+    # Not used any more; the release before, which may still run beside this one, writes it.
+    Column("activity", BigInteger, nullable=False, server_default=text("0")),
     Column("create_time", DateTime(timezone=True), nullable=False),
     Column("update_time", DateTime(timezone=True), nullable=False),
     Column("last_activity_time", DateTime(timezone=True), nullable=False),
-    Index("sessions_by_activity", "user_id", "activity", unique=True),
+    Index("sessions_by_activity", "user_id", "last_activity_time", "session_id"),
     Index("sessions_by_revision", "user_id", "revision", unique=True),
 )
 
@@ -75,10 +82,14 @@ class SessionRow:
     title: bytes
     state: int
     revision: int
-    activity: int
+    version: int
+    message_count: int
     create_time: datetime
     update_time: datetime
     last_activity_time: datetime
+
+
+SESSION_COLUMNS = tuple(SESSIONS.c[name] for name in SessionRow.__slots__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +108,14 @@ class SessionChange:
     state: int | None = None
     activity: bool = False
     """Whether the change is an activity, which moves the session to the head of its list."""
-    expected_revision: int | None = None
+    expected_version: int | None = None
     expected_state: int | None = None
+
+
+Place = tuple[datetime, UUID]
+"""A session's place in a list: its last activity, and its id for sessions of the same moment."""
+
+_BEFORE_ALL: Place = (datetime.max.replace(tzinfo=UTC), UUID(int=(1 << 128) - 1))
 
 
 def _given_or_any(column: ColumnElement[int], name: str) -> ColumnElement[bool]:
@@ -112,20 +129,26 @@ _SESSION = bindparam("session", type_=Uuid)
 _MINE = and_(_COLUMNS.user_id == _PERSON, _COLUMNS.session_id == _SESSION)
 _AS_EXPECTED = and_(
     _MINE,
-    _given_or_any(_COLUMNS.revision, "expected_revision"),
+    _given_or_any(_COLUMNS.version, "expected_version"),
     _given_or_any(_COLUMNS.state, "expected_state"),
 )
 
-_GET = statement(select(SESSIONS).where(_MINE), SessionRow)
+_LATEST_FIRST = (_COLUMNS.last_activity_time.desc(), _COLUMNS.session_id.desc())
+
+_GET = statement(select(*SESSION_COLUMNS).where(_MINE), SessionRow)
 
 _PAGE = statement(
-    select(SESSIONS)
+    select(*SESSION_COLUMNS)
     .where(
         _COLUMNS.user_id == _PERSON,
-        _COLUMNS.activity < bindparam("before", type_=BigInteger),
+        tuple_(_COLUMNS.last_activity_time, _COLUMNS.session_id)
+        < tuple_(
+            bindparam("before_time", type_=DateTime(timezone=True)),
+            bindparam("before_session", type_=Uuid),
+        ),
         _given_or_any(_COLUMNS.state, "state"),
     )
-    .order_by(_COLUMNS.activity.desc())
+    .order_by(*_LATEST_FIRST)
     .limit(bindparam("limit", type_=BigInteger)),
     SessionRow,
 )
@@ -140,7 +163,10 @@ _next_for_new = (
 _ADD = statement(
     insert(SESSIONS)
     .from_select(
-        [column.name for column in SESSIONS.columns],
+        [
+            *("user_id", "session_id", "title", "state", "revision", "version"),
+            *("create_time", "update_time", "last_activity_time"),
+        ],
         select(
             _PERSON,
             _SESSION,
@@ -154,7 +180,7 @@ _ADD = statement(
         ),
     )
     .on_conflict_do_nothing(index_elements=["user_id", "session_id"])
-    .returning(SESSIONS),
+    .returning(*SESSION_COLUMNS),
     SessionRow,
 )
 
@@ -173,11 +199,14 @@ _CHANGE = statement(
         title=func.coalesce(bindparam("new_title", type_=LargeBinary), _COLUMNS.title),
         state=func.coalesce(bindparam("new_state", type_=SmallInteger), _COLUMNS.state),
         revision=_next_for_change.c.revision,
-        activity=case((_is_activity, _next_for_change.c.revision), else_=_COLUMNS.activity),
+        version=_next_for_change.c.revision,
         update_time=func.now(),
-        last_activity_time=case((_is_activity, func.now()), else_=_COLUMNS.last_activity_time),
+        last_activity_time=case(
+            (_is_activity, func.greatest(func.now(), _COLUMNS.last_activity_time)),
+            else_=_COLUMNS.last_activity_time,
+        ),
     )
-    .returning(SESSIONS),
+    .returning(*SESSION_COLUMNS),
     SessionRow,
 )
 
@@ -189,14 +218,14 @@ _REVISIONS = statement(
     RevisionRow,
 )
 _NEWEST = statement(
-    select(SESSIONS)
+    select(*SESSION_COLUMNS)
     .where(_COLUMNS.user_id == _PERSON, _COLUMNS.revision <= bindparam("as_of", type_=BigInteger))
-    .order_by(_COLUMNS.activity.desc())
+    .order_by(*_LATEST_FIRST)
     .limit(bindparam("limit", type_=BigInteger)),
     SessionRow,
 )
 _CHANGED = statement(
-    select(SESSIONS)
+    select(*SESSION_COLUMNS)
     .where(_COLUMNS.user_id == _PERSON, _COLUMNS.revision > bindparam("after", type_=BigInteger))
     .order_by(_COLUMNS.revision)
     .limit(bindparam("limit", type_=BigInteger)),
@@ -215,10 +244,12 @@ class SessionStore:
         return await self._database.one(_GET, {"person": person, "session": session})
 
     async def page(
-        self, person: UUID, *, before: int, limit: int, state: int | None
+        self, person: UUID, *, before: Place | None, limit: int, state: int | None
     ) -> Sequence[SessionRow]:
-        """The person's sessions with an activity below `before`, the latest first."""
-        parameters = {"person": person, "before": before, "limit": limit, "state": state}
+        """The person's sessions that follow a place, the one with the latest activity first."""
+        time, session = before or _BEFORE_ALL
+        parameters = {"person": person, "before_time": time, "before_session": session}
+        parameters |= {"limit": limit, "state": state}
         return await self._database.all(_PAGE, parameters)
 
     async def revisions(self, people: Sequence[UUID]) -> Sequence[RevisionRow]:
@@ -250,7 +281,7 @@ class SessionStore:
             "new_title": change.title,
             "new_state": change.state,
             "activity": change.activity,
-            "expected_revision": change.expected_revision,
+            "expected_version": change.expected_version,
             "expected_state": change.expected_state,
         }
         return await self._database.one(_CHANGE, parameters)

@@ -46,19 +46,23 @@ def test_no_version_that_main_ever_had_is_broken(tmp_path: Path) -> None:
         )
 
 
-def test_every_method_says_who_may_call_it_and_has_a_route() -> None:
+def test_every_method_says_who_may_call_it_and_has_a_route_if_people_may() -> None:
     methods = load_methods(DESCRIPTORS)
     assert methods
-    assert all(method.allow for method in methods)
-    assert all(method.routes for method in methods if method.public_facing)
+    for method in methods:
+        assert method.allow, method.name
+        assert bool(method.routes) == method.public_facing, method.name
 
 
-def test_a_method_that_does_not_say_who_may_call_it_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["", "option (inglenook.access.v1.allow) = ACCESS_SERVICE;"])
+def test_a_method_that_does_not_say_who_may_call_it_is_refused(tmp_path: Path, option: str) -> None:
     proto = tmp_path / "protos" / "open.proto"
-    proto.parent.mkdir()
+    access = "inglenook/access/v1/access.proto"
+    (proto.parent / access).parent.mkdir(parents=True)
+    (proto.parent / access).write_text((PROTOS / access).read_text())
     proto.write_text(
-        'syntax = "proto3"; package open; message Nothing {}'
-        " service Door { rpc Enter(Nothing) returns (Nothing); }"
+        f'syntax = "proto3"; package open; import "{access}"; message Nothing {{}}'
+        f" service Door {{ rpc Enter(Nothing) returns (Nothing) {{ {option} }} }}"
     )
     compile_descriptors(proto.parent, tmp_path / "open.binpb")
     with pytest.raises(ContractError, match=r"open\.Door\.Enter"):

@@ -15,8 +15,10 @@ from inglenook.users.v1 import users_pb2  # noqa: F401
 
 from contract.compile import DESCRIPTORS
 from contract.methods import Method, load_methods
+from local.home import SERVICES
 from local.stack import Stack
 from services.runtime.service_tokens import ServiceTokens
+from services.runtime.settings import SERVICES_ISSUER
 from tests.integration.calls import (
     ABSENT,
     MakePerson,
@@ -32,7 +34,9 @@ def _fields(method: Method) -> list[str]:
     return [field.name for field in pool.FindMessageTypeByName(method.request).fields]
 
 
-METHODS = load_methods(DESCRIPTORS)
+EVERY_METHOD = load_methods(DESCRIPTORS)
+METHODS = [method for method in EVERY_METHOD if method.public_facing]
+INTERNAL = [method for method in EVERY_METHOD if method.callers]
 WITH_A_SESSION = [method for method in METHODS if "session_id" in _fields(method)]
 IN_A_SESSION = [method for method in WITH_A_SESSION if method.name != "CreateSession"]
 BAD_TOKENS = [
@@ -155,3 +159,45 @@ def test_a_service_calls_only_what_is_open_to_services_and_only_for_a_person(
         )
     outside = _refusal(method, _filled(method, session), stranger, gateway)
     assert outside == Refused("UNAUTHENTICATED", "TOKEN_INVALID")
+
+
+@pytest.mark.parametrize("method", INTERNAL, ids=lambda method: method.name)
+@pytest.mark.parametrize("kind", BAD_TOKENS)
+def test_a_bad_token_opens_no_internal_method(stack: Stack, method: Method, kind: str) -> None:
+    token, reason = bad_tokens(stack)[kind]
+    port, _ = _ports(stack, method)
+    assert _refusal(method, b"", token, port) == Refused("UNAUTHENTICATED", reason)
+
+
+@pytest.mark.parametrize("method", INTERNAL, ids=lambda method: method.name)
+def test_an_internal_method_is_open_to_the_services_that_the_contract_names_and_to_nobody_else(
+    stack: Stack, responder: ServiceTokens, method: Method
+) -> None:
+    denied = Refused("PERMISSION_DENIED", "ACCESS_DENIED")
+    port, gateway = _ports(stack, method)
+    tokens = [stack.token("alice"), responder.token(), responder.token(acting_for=uuid4())]
+    for service in SERVICES:
+        signed = stack.home.service_tokens(service)
+        tokens += (
+            [] if service in method.callers else [signed.token(), signed.token(acting_for=uuid4())]
+        )
+    for token in tokens:
+        assert _refusal(method, _filled(method, ABSENT), token, port) == denied
+    outside = Refused("UNIMPLEMENTED", "ROUTE_NOT_FOUND")
+    for token in tokens:
+        assert _refusal(method, _filled(method, ABSENT), token, gateway) == outside
+
+
+@pytest.mark.parametrize("method", INTERNAL, ids=lambda method: method.name)
+def test_a_service_cannot_sign_as_another(stack: Stack, method: Method) -> None:
+    port, _ = _ports(stack, method)
+    for caller in method.callers:
+        for signer in set(SERVICES) - {caller}:
+            forged = ServiceTokens(
+                stack.home.service_keys / signer,
+                issuer=SERVICES_ISSUER,
+                audience="inglenook",
+                service=caller,
+            )
+            refused = _refusal(method, _filled(method, ABSENT), forged.token(), port)
+            assert refused == Refused("UNAUTHENTICATED", "TOKEN_INVALID")

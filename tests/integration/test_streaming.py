@@ -405,6 +405,28 @@ async def test_nothing_of_a_growing_reply_is_readable_in_its_rows(
     call.cancel()
 
 
+async def test_a_part_that_was_moved_to_another_place_does_not_open(
+    replying: Replying, stack: Stack
+) -> None:
+    message_id = str(uuid4())
+    call = await replying.begin(message_id, "one ")
+    await replying.get_when(message_id, length=4)
+    await call.write(StreamMessageRequest(text="two "))
+    await replying.get_when(message_id, length=8)
+    with psycopg.connect(stack.admin_url, autocommit=True) as connection:
+        swapped = (
+            "UPDATE messages.message_parts p SET body = q.body FROM messages.message_parts q"
+            " WHERE p.message_id = %s AND q.message_id = p.message_id AND q.first <> p.first"
+        )
+        assert connection.execute(swapped, (message_id,)).rowcount == 2
+        unreadable = Refused("DATA_LOSS", "DATA_UNREADABLE")
+        assert await replying.refused(replying.get(message_id)) == unreadable
+        # As they were, so that the message finds its end.
+        assert connection.execute(swapped, (message_id,)).rowcount == 2
+    await call.done_writing()
+    assert (await call).message.content == "one two "
+
+
 async def test_replies_that_grow_at_once_commit_together(replying: Replying, stack: Stack) -> None:
     ids = [str(uuid4()) for _ in range(50)]
 

@@ -34,7 +34,7 @@ class Watcher:
     async def heard(self) -> None:
         """Waits for the next frame."""
         self._news.clear()
-        await self._news.wait()
+        await asyncio.wait_for(self._news.wait(), 60)
 
     async def watch(self, *, until: int, port: int | None = None) -> None:
         """Watches until so many messages have arrived, then cuts."""

@@ -1,0 +1,180 @@
+"""The relay: delivers what a service owes, from its outbox to its receivers.
+
+One process of a service relays at a time (`leadership.py`). Each kind of event has a loop of its
+own: a receiver that does not answer holds up its own kind alone. Whatever is due is delivered in
+batches; when a batch fails, its events go alone from then on, so that one that cannot be delivered
+holds up no other. After so many tries it is set aside, for an operator to look at.
+
+At least once: a process may die between telling and settling, so receivers must bear repetition.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+import grpc
+from grpc import aio
+from psycopg import OperationalError
+from psycopg_pool import PoolClosed, PoolTimeout
+
+from services.runtime.database import Database
+from services.runtime.leadership import lead
+from services.runtime.outbox import DueRow, OutboxTable, Scope
+
+_log = logging.getLogger(__name__)
+
+Deliver = Callable[[Sequence[Scope]], Awaitable[None]]
+
+_POLL_SECONDS = 1.0
+# What has come together in the meantime goes together: many appends are few changes of a session.
+_PACE_SECONDS = 0.05
+_SHORTEST_PAUSE = 0.1
+_LONGEST_PAUSE = 2.0
+_ALONE_AT_ONCE = 8
+_NIL = UUID(int=0)
+_BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
+# These are not about what was delivered: the receiver is not there, or not ready for this service.
+_NOT_THERE = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.UNIMPLEMENTED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How events of a kind are delivered."""
+
+    deliver: Deliver
+    """Tells the receiver how these aggregates stand, and settles what it has told."""
+    batch: int = 1
+    """How many aggregates it takes at most."""
+
+
+class Relay:
+    """Delivers a service's events: `async with Relay(…)`."""
+
+    def __init__(
+        self,
+        database: Database,
+        outbox: OutboxTable,
+        deliveries: Mapping[str, Delivery],
+        *,
+        maximum_tries: int,
+    ) -> None:
+        """Takes where events are, and how each kind is delivered.
+
+        After `maximum_tries` an event is set aside.
+        """
+        self._database = database
+        self._outbox = outbox
+        self._deliveries = deliveries
+        self._maximum_tries = maximum_tries
+        self._news = {kind: asyncio.Event() for kind in deliveries}
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> "Relay":
+        purpose = f"{self._outbox.table.schema} outbox"
+        self._task = asyncio.create_task(
+            lead(self._database, purpose, self._relay_all), name="relay"
+        )
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    def wake(self, kind: str) -> None:
+        """Delivers events of a kind soon: one was just stored. Without it, a slow poll finds it."""
+        self._news[kind].set()
+
+    async def _relay_all(self) -> None:
+        async with asyncio.TaskGroup() as loops:
+            for kind, delivery in self._deliveries.items():
+                loops.create_task(self._relay(kind, delivery), name=f"relay of {kind}")
+
+    async def _relay(self, kind: str, delivery: Delivery) -> None:
+        pause = 0.0
+        while True:
+            self._news[kind].clear()
+            try:
+                await self._deliver_due(kind, delivery)
+            except (aio.AioRpcError, OperationalError, PoolTimeout, PoolClosed) as error:
+                if not pause:
+                    extra = {"kind": kind, "cause": _cause(error)}
+                    _log.warning("events cannot be delivered; trying again", extra=extra)
+                pause = min(max(2 * pause, _SHORTEST_PAUSE), _LONGEST_PAUSE)
+                await asyncio.sleep(pause)
+            else:
+                pause = 0.0
+                await asyncio.sleep(_PACE_SECONDS)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_POLL_SECONDS):
+                        await self._news[kind].wait()
+
+    async def _deliver_due(self, kind: str, delivery: Delivery) -> None:
+        """Delivers everything of a kind that is due, once.
+
+        Raises:
+            AioRpcError: the receiver is not there.
+            OperationalError, PoolTimeout, PoolClosed: the database is not.
+        """
+        limit = max(delivery.batch, _ALONE_AT_ONCE)
+        after: tuple[datetime | UUID, ...] = (_BEGINNING, *(_NIL for _ in self._outbox.scope))
+        while True:
+            rows = await self._due(kind, after, limit)
+            fresh = [tuple(row.scope) for row in rows if not row.tries]
+            for first in range(0, len(fresh), delivery.batch):
+                await self._try(kind, delivery, fresh[first : first + delivery.batch])
+            again = [tuple(row.scope) for row in rows if row.tries]
+            for first in range(0, len(again), _ALONE_AT_ONCE):
+                some = again[first : first + _ALONE_AT_ONCE]
+                await asyncio.gather(*(self._try(kind, delivery, [scope]) for scope in some))
+            if len(rows) < limit:
+                return
+            after = (rows[-1].due_time, *rows[-1].scope)
+
+    async def _due(
+        self, kind: str, after: tuple[datetime | UUID, ...], limit: int
+    ) -> Sequence[DueRow]:
+        names = ("after", *(f"after_{name}" for name in self._outbox.scope))
+        place = dict(zip(names, after, strict=True))
+        return await self._database.all(self._outbox.due, {"kind": kind, "limit": limit, **place})
+
+    async def _try(self, kind: str, delivery: Delivery, scopes: list[Scope]) -> None:
+        try:
+            await delivery.deliver(scopes)
+        except (OperationalError, PoolTimeout, PoolClosed):
+            raise
+        except Exception as error:
+            if isinstance(error, aio.AioRpcError) and error.code() in _NOT_THERE:
+                raise
+            await self._note_failure(kind, scopes, error)
+
+    async def _note_failure(self, kind: str, scopes: list[Scope], error: Exception) -> None:
+        cause = _cause(error)
+        extra: dict[str, object] = {"kind": kind, "events": len(scopes), "cause": cause}
+        _log.warning("a delivery failed", extra=extra, exc_info=error)
+        named = self._outbox.parameters(kind, scopes)
+        failed = await self._database.all(
+            self._outbox.fail, {**named, "new_failure": cause, "maximum": self._maximum_tries}
+        )
+        for row in failed:
+            if row.set_aside_time is not None:
+                about = "/".join(map(str, row.scope))
+                extra = {"kind": kind, "about": about, "tries": row.tries, "cause": cause}
+                _log.error("an event was set aside; see the command `outbox list`", extra=extra)
+
+
+def _cause(error: Exception) -> str:
+    """What kind of failure it was, without its text."""
+    return error.code().name if isinstance(error, aio.AioRpcError) else type(error).__name__

@@ -1,0 +1,112 @@
+"""Wake-ups over NATS: for many processes, where NOTIFY would have the database tell them all."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error
+from nkeys import NkeysError
+
+from services.runtime.wakeups import CarrierError
+
+_log = logging.getLogger(__name__)
+
+_CONNECT_SECONDS = 5
+_PING_SECONDS = 20
+_WAITING = 10_000
+_JWT = "-----BEGIN NATS USER JWT-----"
+
+
+class NatsCarrier:
+    """A subject of a NATS server or cluster."""
+
+    def __init__(self, url: str, credentials: Path | None, subject: str) -> None:
+        """Takes the servers' URLs with commas between, and the subject.
+
+        `credentials` is a file with a user's JWT and seed, as `nsc` writes it (`.creds`), or with
+        an nkey's seed alone; it is read at each connection, so that it may be replaced.
+        """
+        self._servers = url.split(",")
+        self._credentials = credentials
+        self._subject = subject
+        self._client: Client | None = None
+
+    @asynccontextmanager
+    async def listen(self) -> AsyncIterator[AsyncIterator[str]]:
+        """What others send from now on, until the connection breaks.
+
+        Raises:
+            CarrierError: no server answers, or lets us in.
+        """
+        heard: asyncio.Queue[str | None] = asyncio.Queue()
+
+        async def take(message: Msg) -> None:
+            if heard.qsize() < _WAITING:  # A wake-up may be lost; memory is worth more.
+                heard.put_nowait(message.data.decode("ascii", errors="replace"))
+
+        async def note_end() -> None:
+            heard.put_nowait(None)
+
+        client = Client()
+        try:
+            await self._connect(client, note_end)
+            await client.subscribe(self._subject, cb=take)
+            await client.flush(_CONNECT_SECONDS)
+        except (Error, NkeysError, OSError) as error:
+            await client.close()
+            raise CarrierError(f"NATS does not answer ({type(error).__name__})") from error
+        self._client = client
+        try:
+            yield _until_none(heard)
+        finally:
+            self._client = None
+            await client.close()
+
+    async def send(self, payload: str) -> None:
+        """Sends a text to everyone who listens.
+
+        Raises:
+            CarrierError: there is no connection.
+        """
+        if self._client is None:
+            raise CarrierError("NATS is not connected")
+        try:
+            await self._client.publish(self._subject, payload.encode())
+        except Error as error:
+            raise CarrierError("NATS does not answer") from error
+
+    async def close(self) -> None:
+        """Nothing: what listens has the connection."""
+
+    async def _connect(self, client: Client, closed: Callable[[], Awaitable[None]]) -> None:
+        file = self._credentials
+        is_jwt = file is not None and _JWT in file.read_text()
+        await client.connect(
+            self._servers,
+            name="inglenook",
+            # Whoever listens connects anew, and knows by that that wake-ups were lost.
+            allow_reconnect=False,
+            max_reconnect_attempts=1,
+            reconnect_time_wait=1,
+            connect_timeout=_CONNECT_SECONDS,
+            ping_interval=_PING_SECONDS,
+            # What this process stored, its own watchers know already.
+            no_echo=True,
+            error_cb=_note_error,
+            closed_cb=closed,
+            user_credentials=str(file) if file is not None and is_jwt else None,
+            nkeys_seed=str(file) if file is not None and not is_jwt else None,
+        )
+
+
+async def _until_none(heard: asyncio.Queue[str | None]) -> AsyncIterator[str]:
+    while (payload := await heard.get()) is not None:
+        yield payload
+
+
+async def _note_error(error: Exception) -> None:
+    _log.warning("NATS: %s", type(error).__name__)
