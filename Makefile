@@ -70,5 +70,5 @@ node_modules/.installed: package-lock.json
 	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null || { \
 		echo "The TypeScript client and the web app need Node 20 or newer: https://nodejs.org has it," \
 			"and so has \`apt-get install nodejs npm\`. Everything else runs without."; exit 1; }
-	npm ci --silent
+	npm ci --loglevel error
 	@touch $@

@@ -146,7 +146,7 @@ export class Inglenook {
   /** Closes every stream and gives up what is not sent: for when the person signs out. */
   close(): void {
     this.outbox.close();
-    for (const query of [...this.#queries.values()]) {
+    for (const query of this.#queries.values()) {
       query.close();
     }
   }

@@ -20,9 +20,10 @@ export function conversationItems(
   state: MessagesState,
   unsent: readonly Unsent[],
 ): ConversationItem[] {
-  const stored = messagesInOrder(state).map(
-    (message): ConversationItem => ({ message, delivery: "stored" }),
-  );
+  const stored = messagesInOrder(state).map((message): ConversationItem => ({
+    message,
+    delivery: "stored",
+  }));
   const coming = unsent
     .filter(({ messageId }) => !state.messages.has(messageId) && !state.deleted.has(messageId))
     .map((entry): ConversationItem => ({ message: asMessage(entry), delivery: entry.delivery }));

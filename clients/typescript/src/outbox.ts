@@ -129,7 +129,7 @@ export class Outbox<Stored> {
 
   #show(unsent: readonly Unsent[]): void {
     this.#unsent = unsent;
-    for (const listener of [...this.#listeners]) {
+    for (const listener of this.#listeners) {
       listener();
     }
   }

@@ -9,7 +9,6 @@ import { InglenookProvider, useMessages, useSendMessage } from "../src/react/ind
 let root: Root;
 let client: Inglenook;
 let opened: string[];
-let send: (content: string) => Promise<unknown>;
 
 beforeEach(() => {
   Object.assign(globalThis, { IS_REACT_ACT_ENVIRONMENT: true });
@@ -34,8 +33,12 @@ afterEach(async () => {
 
 function Said(props: { sessionId: string }): ReactNode {
   const { items, status } = useMessages(props.sessionId);
-  send = useSendMessage(props.sessionId);
-  return `${status}: ${items.map((item) => `${item.message.content} (${item.delivery})`).join()}`;
+  const send = useSendMessage(props.sessionId);
+  return (
+    <button type="button" onClick={() => void send("hello").catch(() => {})}>
+      {status}: {items.map((item) => `${item.message.content} (${item.delivery})`).join()}
+    </button>
+  );
 }
 
 async function show(page: ReactNode): Promise<string> {
@@ -59,7 +62,7 @@ test("every component that asks the same shares one stream", async () => {
 test("what is sent shows at once", async () => {
   expect(await show(<Said sessionId="a" />)).toBe("loading: ");
   await act(async () => {
-    send("hello").catch(() => {});
+    document.querySelector("button")?.click();
   });
   expect(document.body.textContent).toBe("loading: hello (sending)");
 });

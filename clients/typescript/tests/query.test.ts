@@ -77,7 +77,7 @@ class SetPresence implements Presence {
 
   set(change: { online?: boolean; visible?: boolean }): void {
     Object.assign(this, change);
-    for (const listener of [...this.#listeners]) {
+    for (const listener of this.#listeners) {
       listener();
     }
   }
@@ -97,9 +97,9 @@ beforeEach(() => {
     {
       empty: NO_MESSAGES,
       open: (resumeToken, _heartbeat, signal) => {
-        const stream = new Stream(resumeToken, signal);
-        streams.push(stream);
-        return stream;
+        const opened = new Stream(resumeToken, signal);
+        streams.push(opened);
+        return opened;
       },
       apply: applyMessages,
     },

@@ -250,7 +250,7 @@ export class LiveQuery<State extends FeedState, Of extends Frame = Frame> {
       return;
     }
     this.#snapshot = next;
-    for (const listener of [...this.#listeners]) {
+    for (const listener of this.#listeners) {
       listener();
     }
   }
