@@ -18,7 +18,7 @@ from services.runtime.service_tokens import ServiceTokens
 from services.runtime.settings import DEVELOPMENT_ISSUER
 from tests.replies import Reply
 
-_SERVICES_ISSUER = "inglenook-services"
+_RESPONDERS_ISSUER = "inglenook-responders"
 
 
 class Commands:
@@ -65,7 +65,7 @@ def main() -> None:
         folder.chmod(0o711)
         write_signing_key(folder / "responder", "responder", ed25519.Ed25519PrivateKey.generate())
         trusted = {
-            "issuer": _SERVICES_ISSUER,
+            "issuer": _RESPONDERS_ISSUER,
             "jwks_file": str(folder / "responder" / "jwks.json"),
             "audiences": ["inglenook"],
             "algorithms": ["EdDSA"],
@@ -73,7 +73,7 @@ def main() -> None:
         }
         settings = {"INGLENOOK_ISSUERS": json.dumps([trusted])}
         responder = ServiceTokens(
-            folder / "responder", issuer=_SERVICES_ISSUER, audience="inglenook", service="responder"
+            folder / "responder", issuer=_RESPONDERS_ISSUER, audience="inglenook", service="responder"
         )
         with Stack(folder / "home", free_ports(), settings=settings) as stack:
             commands = Commands(stack, responder)
