@@ -73,7 +73,10 @@ def main() -> None:
         }
         settings = {"INGLENOOK_ISSUERS": json.dumps([trusted])}
         responder = ServiceTokens(
-            folder / "responder", issuer=_RESPONDERS_ISSUER, audience="inglenook", service="responder"
+            folder / "responder",
+            issuer=_RESPONDERS_ISSUER,
+            audience="inglenook",
+            service="responder",
         )
         with Stack(folder / "home", free_ports(), settings=settings) as stack:
             commands = Commands(stack, responder)

@@ -1,0 +1,31 @@
+import { createInglenook } from "inglenook";
+import { InglenookProvider } from "inglenook/react";
+import { type ReactNode, useEffect, useState } from "react";
+import { Shell } from "./shell/shell";
+import type { Configuration } from "./sign_in/configuration";
+import type { Identity } from "./sign_in/identity";
+import { SignInPage } from "./sign_in/sign_in_page";
+
+/** The whole app: signing in, and then what is the person's own. */
+export function App(props: { configuration: Promise<Configuration> }): ReactNode {
+  const [identity, setIdentity] = useState<Identity>();
+  if (identity === undefined) {
+    return <SignInPage configuration={props.configuration} onSignedIn={setIdentity} />;
+  }
+  const signOut = () => {
+    identity.signOut();
+    setIdentity(undefined);
+  };
+  return <SignedIn key={identity.key} identity={identity} onSignOut={signOut} />;
+}
+
+function SignedIn(props: { identity: Identity; onSignOut: () => void }): ReactNode {
+  const { getToken } = props.identity;
+  const [client] = useState(() => createInglenook({ baseUrl: location.origin, getToken }));
+  useEffect(() => () => client.close(), [client]);
+  return (
+    <InglenookProvider client={client}>
+      <Shell onSignOut={props.onSignOut} />
+    </InglenookProvider>
+  );
+}
