@@ -35,7 +35,8 @@ def web_routes(settings: GatewaySettings) -> list[dict[str, object]]:
     configuration = _answer(
         {"path": "/configuration.json"},
         {"inline_string": json.dumps(_configuration(settings))},
-        {**headers, "content-type": "application/json", "cache-control": _ASK_AGAIN},
+        "application/json",
+        {**headers, "cache-control": _ASK_AGAIN},
     )
     return [
         *(asset.at({"path": f"/assets/{asset.path.name}"}, headers) for asset in assets),
@@ -43,10 +44,13 @@ def web_routes(settings: GatewaySettings) -> list[dict[str, object]]:
         *_sign_in_route(settings),
         page.at({"path": "/"}, headers),
         # What a browser asks for as a page, and is no call, is an address that the app shows.
-        {
-            "match": {"path_separated_prefix": "/v1"},
-            "route": {"cluster": "nowhere", "cluster_not_found_response_code": "NOT_FOUND"},
-        },
+        *(
+            {
+                "match": {"path_separated_prefix": prefix},
+                "route": {"cluster": "nowhere", "cluster_not_found_response_code": "NOT_FOUND"},
+            }
+            for prefix in ("/v1", "/assets", "/development")
+        ),
         page.at({"prefix": "/", "headers": [_header("accept", "contains", "text/html")]}, headers),
     ]
 
@@ -97,16 +101,17 @@ class _Served:
 
     def __init__(self, path: Path, content_type: str, caching: str) -> None:
         self.path = path
-        self._headers = {"content-type": content_type, "cache-control": caching}
+        self._content_type = content_type
+        self._caching = caching
 
     def at(self, match: dict[str, object], headers: dict[str, str]) -> dict[str, object]:
         """A route to it."""
         body = {"filename": str(self.path.resolve())}
-        return _answer(match, body, headers | self._headers)
+        return _answer(match, body, self._content_type, {**headers, "cache-control": self._caching})
 
 
 def _answer(
-    match: dict[str, object], body: dict[str, str], headers: dict[str, str]
+    match: dict[str, object], body: dict[str, str], content_type: str, headers: dict[str, str]
 ) -> dict[str, object]:
     reading = _header(":method", "safe_regex", {"regex": "GET|HEAD"})
     others = match.get("headers")
@@ -114,23 +119,24 @@ def _answer(
     return {
         "match": {**match, "headers": conditions},
         "direct_response": {"status": 200, "body": body},
+        # Before the filters, since compression asks for it.
+        "response_headers_to_add": [_overwriting("content-type", content_type)],
         "typed_per_filter_config": {
             "envoy.filters.http.header_mutation": {
                 "@type": f"{_HTTP}.header_mutation.v3.HeaderMutationPerRoute",
                 "mutations": {
                     "response_mutations": [
-                        {
-                            "append": {
-                                "header": {"key": key, "value": value},
-                                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-                            }
-                        }
-                        for key, value in headers.items()
+                        {"append": _overwriting(key, value)} for key, value in headers.items()
                     ]
                 },
             }
         },
     }
+
+
+def _overwriting(key: str, value: str) -> dict[str, object]:
+    header = {"key": key, "value": value}
+    return {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
 
 def _header(name: str, how: str, what: object) -> dict[str, object]:
