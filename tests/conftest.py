@@ -1,6 +1,8 @@
 """What tests stand on: one stack for a whole run, started by the code of `make run`."""
 
 import json
+import os
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,9 @@ from services.runtime.jwks import write_signing_key
 from services.runtime.service_tokens import ServiceTokens
 
 _RESPONDERS_ISSUER = "inglenook-responders"
+# Tests start processes while gRPC runs in this one. They become other programs at once, and what
+# gRPC does between fork and exec, for those that do not, can crash them.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +59,21 @@ def reachable() -> Iterator[Path]:
     """A folder that PostgreSQL's own user can reach, also when root runs the tests."""
     with _within_reach() as folder:
         yield folder
+
+
+@pytest.fixture(scope="module")
+def reachable_to_all() -> Iterator[Path]:
+    """The same, for what all tests of a file have in common."""
+    with _within_reach() as folder:
+        yield folder
+
+
+@pytest.fixture
+def chance() -> random.Random:
+    """Chance that can be had again: run with INGLENOOK_SEED set to the seed that was printed."""
+    seed = int(os.environ.get("INGLENOOK_SEED") or random.SystemRandom().getrandbits(32))
+    print(f"INGLENOOK_SEED={seed}")  # noqa: T201 - shown when the test fails
+    return random.Random(seed)  # noqa: S311 - not for secrets
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from pydantic import Field
 from services.messages.appender import Appender
 from services.messages.conversations import Conversations
 from services.messages.deliveries import owed_by_messages
+from services.messages.erasing import Erasing
 from services.messages.export import Exports
 from services.messages.growth import GrowthStore
 from services.messages.live import Announcer, conversation_feeds
@@ -21,7 +22,7 @@ from services.messages.search import SearchBudget, Searches
 from services.messages.service import Messages
 from services.messages.store import MessageStore
 from services.messages.streaming import GrowingMessages
-from services.messages.tables import DATA_KEYS
+from services.messages.tables import DATA_KEYS, OUTBOX
 from services.messages.writer import Writer
 from services.runtime.cursors import Cursors, read_token_key
 from services.runtime.database import Database
@@ -81,7 +82,7 @@ async def run(settings: MessagesSettings) -> None:
         )
         writer = Writer(database, announcer.stored)
         appender = Appender(conversations, store, writer)
-        growing = GrowingMessages(conversations, store, growth, writer)
+        growing = GrowingMessages(conversations, keys, store, growth, writer)
         scans = MessageScans(database)
         turn = asyncio.Lock()
         budget = settings.search_budget
@@ -93,6 +94,7 @@ async def run(settings: MessagesSettings) -> None:
             growing=growing,
             searches=searches,
             exports=exports,
+            erasing=Erasing(database, keys, announcer.erased),
             watches=feeds.watches,
             cursors=cursors,
         )
@@ -108,7 +110,7 @@ async def run(settings: MessagesSettings) -> None:
 def main() -> None:
     """Runs the command that the program was started with."""
     parser, _ = commands_of("messages")
-    Program("messages", MessagesSettings, run, DATA_KEYS).main(parser, sys.argv[1:])
+    Program("messages", MessagesSettings, run, DATA_KEYS, OUTBOX).main(parser, sys.argv[1:])
 
 
 if __name__ == "__main__":

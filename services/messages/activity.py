@@ -160,9 +160,13 @@ class Activity:
             await self._sessions.RecordActivity(
                 request, timeout=TIMEOUT, metadata=self._credentials()
             )
+        there = {(row.session_id, row.user_id) for row in rows}
+        gone = [scope for scope in scopes if scope not in there]
+        if gone:  # Their person was erased.
+            await self._database.all(OUTBOX.settle, OUTBOX.parameters(ACTIVITY, gone))
         told: dict[str, object] = {
             "sessions": [row.session_id for row in rows],
             "persons": [row.user_id for row in rows],
             "revisions": [row.revision for row in rows],
         }
-        await self._database.in_one_trip((_LAZILY, {}), (_SETTLE, told))
+        await self._database.all_after(_LAZILY, _SETTLE, told)

@@ -13,7 +13,7 @@ from services.messages.body import digest_of, message_of, place_of
 from services.messages.opening import Opener, deletion
 from services.messages.store import MessageStore
 from services.messages.tables import Conversation, MessageRow
-from services.runtime.encryption.data_keys import DataKeys, Keyring
+from services.runtime.encryption.data_keys import DataKeys, Keyring, ScopeErasedError
 from services.runtime.errors import Refusal, etag_stale, session_not_found
 from services.runtime.feed import Batch
 from services.runtime.peers import TIMEOUT, answer_of, on_behalf_of_caller
@@ -178,6 +178,7 @@ class Conversations:
         """What changed after a revision, as much as fits a frame."""
         page = await self._store.changed(conversation, after=after, limit=_CHANGES_IN_A_FRAME)
         if not page.rows:
+            await self.revision(conversation)  # Ends the watch of a conversation that was deleted.
             return Batch([], after)
         changes = await self.opener.changes(conversation, page.rows, after=after)
         removes = any(row.body is None for row in page.rows)
@@ -191,7 +192,11 @@ class Conversations:
         """
         await self._ask_sessions(conversation)
         await self._store.add_conversation(conversation)
-        await self.revision(conversation)
+        # Whatever came between the answer and the row: a deletion has left its mark, an erasure its
+        # memory.
+        row = await self._store.conversation(conversation)
+        if row is None or row.delete_time is not None:
+            raise session_not_found()
 
     async def keyring(self, conversation: Conversation, *, uses: int = 1) -> Keyring:
         """What seals so many fields of a conversation at once; begins it if it has not begun.
@@ -203,7 +208,10 @@ class Conversations:
         if keyring is not None:
             return keyring
         await self.begin(conversation)
-        return await self._keys.sealing_or_make(conversation.scope, uses=uses)
+        try:
+            return await self._keys.sealing_or_make(conversation.scope, uses=uses)
+        except ScopeErasedError:
+            raise session_not_found() from None
 
     async def _ask_sessions(self, conversation: Conversation) -> None:
         request = GetSessionRequest(session_id=str(conversation.session_id))

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from services.messages.activity import ACTIVITY, BATCH, Activity
+from services.messages.erasing import PURGE, Purge
 from services.messages.tables import OUTBOX
 from services.runtime.database import Database
 from services.runtime.peers import as_service
@@ -24,5 +25,8 @@ def owed_by_messages(
     """
     tokens = ServiceTokens.of(settings, "messages")
     activity = Activity(database, sessions, lambda: as_service(tokens))
-    deliveries = {ACTIVITY: Delivery(activity.deliver, BATCH)}
+    deliveries = {
+        ACTIVITY: Delivery(activity.deliver, BATCH),
+        PURGE: Delivery(Purge(database).deliver),
+    }
     return Relay(database, OUTBOX, deliveries, maximum_tries=settings.outbox_tries)

@@ -54,7 +54,7 @@ from services.messages.tables import (
     Conversation,
     MessageRow,
 )
-from services.runtime.database import Database, Parameters, Statement, statement
+from services.runtime.database import Database, statement
 
 LEASE_SECONDS = 10
 """How long a writer counts as alive after it was heard of."""
@@ -259,7 +259,19 @@ _RENEW = statement(
 )
 _OVERDUE = statement(
     select(*MESSAGE_COLUMNS, _MESSAGE.session_id, _MESSAGE.user_id)
-    .where(GROWS, _is_overdue)
+    .where(
+        GROWS,
+        _is_overdue,
+        # What is erased goes with its conversation.
+        select(literal(1))
+        .select_from(CONVERSATIONS)
+        .where(
+            _CONVERSATION.session_id == _MESSAGE.session_id,
+            _CONVERSATION.user_id == _MESSAGE.user_id,
+            _CONVERSATION.delete_time.is_(None),
+        )
+        .exists(),
+    )
     .order_by(_MESSAGE.writer_deadline)
     .limit(literal(_OVERDUE_AT_ONCE, BigInteger)),
     OverdueRow,
@@ -295,7 +307,9 @@ class GrowthStore:
     ) -> MessageRow | None:
         """Adds a message that grows; None when there is no such conversation or one of that id."""
         named = {**conversation.parameters, "message": message_id, "role": role, "body": body}
-        return await self._change(_BEGIN, {**named, "writer": writer, "service": service})
+        return await self._database.one_after(
+            LOCK, _BEGIN, {**named, "writer": writer, "service": service}
+        )
 
     async def take_up(
         self,
@@ -308,7 +322,9 @@ class GrowthStore:
     ) -> MessageRow | None:
         """Makes somebody the writer of a message; None when it is not this service's, or longer."""
         named = {**conversation.parameters, "message": message_id, "length": length}
-        return await self._change(_TAKE_UP, {**named, "writer": writer, "service": service})
+        return await self._database.one_after(
+            LOCK, _TAKE_UP, {**named, "writer": writer, "service": service}
+        )
 
     async def end(
         self,
@@ -326,7 +342,8 @@ class GrowthStore:
         """
         named = {**conversation.parameters, "message": message_id, "length": length}
         rest = {"body": body, "state": state, "writer": writer, "overdue": writer is None}
-        return await self._change(_END, {**named, **rest})
+        parameters = {**named, **rest}
+        return await self._database.one_after(LOCK, _END, parameters)
 
     async def renew(
         self,
@@ -355,10 +372,3 @@ class GrowthStore:
         parameters = {**conversation.parameters, "messages": list(message_ids), "after": after}
         rows = await self._database.all(_PARTS, parameters)
         return {name: list(parts) for name, parts in groupby(rows, lambda row: row.message_id)}
-
-    async def _change(
-        self, query: Statement[MessageRow], parameters: Parameters
-    ) -> MessageRow | None:
-        _, rows = await self._database.in_one_trip((LOCK, parameters), (query, parameters))
-        changed: Sequence[MessageRow] = rows
-        return changed[0] if changed else None

@@ -10,8 +10,7 @@ from services.messages.body import body_alone, message_of, place_of, sealable
 from services.messages.conversations import Conversations
 from services.messages.growth import GrowthStore, OverdueRow
 from services.messages.tables import Conversation
-from services.runtime.encryption.envelope import UnreadableError
-from services.runtime.encryption.key_provider import KeyProviderError
+from services.runtime.encryption.data_keys import DataKeys
 
 _log = logging.getLogger(__name__)
 
@@ -21,9 +20,10 @@ _LOOK_SECONDS = 2.0
 class Interruption:
     """Interrupts what nobody writes any more. Every process looks; the first one does it."""
 
-    def __init__(self, conversations: Conversations, growth: GrowthStore) -> None:
-        """Takes what opens and seals messages, and where growing ones are."""
+    def __init__(self, conversations: Conversations, keys: DataKeys, growth: GrowthStore) -> None:
+        """Takes what opens messages, what seals them, and where growing ones are."""
         self._conversations = conversations
+        self._keys = keys
         self._growth = growth
 
     async def run(self) -> None:
@@ -41,8 +41,7 @@ class Interruption:
     async def _try(self, row: OverdueRow) -> None:
         try:
             await self._interrupt(row)
-        except (Error, UnreadableError, KeyProviderError):
-            # The others must not wait for one that cannot be read.
+        except Exception:  # noqa: BLE001 - whatever is wrong with one, the others must end
             extra = {"session_id": str(row.session_id), "message_id": str(row.message_id)}
             _log.exception("a message cannot be interrupted", extra=extra)
 
@@ -53,7 +52,9 @@ class Interruption:
         if held is None:
             return  # It has ended since it was found.
         body = sealable(body_alone(held))
-        keyring = await self._conversations.keyring(conversation)
+        keyring = await self._keys.sealing(conversation.scope)
+        if keyring is None:
+            return  # The conversation was erased meanwhile, and the message goes with it.
         ended = await self._growth.end(
             conversation,
             row.message_id,

@@ -16,6 +16,7 @@ from services.messages.appends import Append, AppendedRow
 from services.messages.backlog import Write
 from services.messages.body import message_of
 from services.messages.conversations import Conversations
+from services.messages.erasing import PURGE
 from services.messages.parts import GrownRow, Growth
 from services.messages.store import MessageStore
 from services.messages.tables import CONVERSATIONS, Conversation
@@ -61,6 +62,12 @@ class Announcer:
             self._live.feeds.publish(conversation.feed, after, Batch(changes, revision))
         self._relay.wake(ACTIVITY)
         self._live.wakeups.send(conversation.feed, revision)
+
+    def erased(self, conversation: Conversation, revision: int) -> None:
+        """A conversation was erased: who watches it looks, and finds that it is gone."""
+        self._live.feeds.learn(conversation.feed, revision)
+        self._live.wakeups.send(conversation.feed, revision)
+        self._relay.wake(PURGE)
 
     def changed(self, conversation: Conversation, change: MessageChange, revision: int) -> None:
         """A message was changed or deleted."""

@@ -109,7 +109,12 @@ _placed = (
             ),
         )
     )
-    .where(GROWS, _MESSAGE.writer == _asked.c.writer, _MESSAGE.length == _asked.c.first)
+    .where(
+        GROWS,
+        _MESSAGE.writer == _asked.c.writer,
+        _MESSAGE.length == _asked.c.first,
+        _CONVERSATION.delete_time.is_(None),
+    )
     .cte("placed")
 )
 _grown = (

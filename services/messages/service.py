@@ -13,6 +13,7 @@ from services.messages.appender import Appender, Said
 from services.messages.body import body_of
 from services.messages.changes import changed_body
 from services.messages.conversations import Conversations
+from services.messages.erasing import Erasing
 from services.messages.export import Exports
 from services.messages.importing import Importer
 from services.messages.live import watched
@@ -38,6 +39,7 @@ class Messages:
         growing: GrowingMessages,
         searches: Searches,
         exports: Exports,
+        erasing: Erasing,
         watches: Watches,
         cursors: Cursors,
     ) -> None:
@@ -48,6 +50,7 @@ class Messages:
         self._importer = Importer(appender)
         self._searches = searches
         self._exports = exports
+        self._erasing = erasing
         self._watches = watches
         self._cursors = cursors
 
@@ -150,6 +153,25 @@ class Messages:
         async with aclosing(self._exports.frames(request)) as frames:
             async for frame in frames:
                 yield frame
+
+    async def DeleteSessionMessages(
+        self, request: messages_pb2.DeleteSessionMessagesRequest, _context: object
+    ) -> messages_pb2.DeleteSessionMessagesResponse:
+        """Destroys everything that was said in a session."""
+        conversation = Conversation(UUID(request.session_id), UUID(request.user_id))
+        await self._erasing.erase(conversation)
+        return messages_pb2.DeleteSessionMessagesResponse()
+
+    async def EraseUser(
+        self, request: messages_pb2.EraseUserRequest, _context: object
+    ) -> messages_pb2.EraseUserResponse:
+        """Erases everything that was said in a person's sessions."""
+        erased = await self._erasing.erase_person(UUID(request.user_id))
+        return messages_pb2.EraseUserResponse(
+            conversations=erased.conversations,
+            messages=erased.messages,
+            key_ids=map(str, erased.key_ids),
+        )
 
     async def WatchMessages(
         self, request: messages_pb2.WatchMessagesRequest, _context: object

@@ -33,6 +33,7 @@ from sqlalchemy.dialects.postgresql import insert
 from services.messages.activity import ACTIVITY
 from services.messages.tables import (
     CONVERSATIONS,
+    ERASED,
     IN_CONVERSATION,
     MESSAGE_COLUMNS,
     MESSAGES,
@@ -45,7 +46,7 @@ from services.messages.tables import (
     ConversationRow,
     MessageRow,
 )
-from services.runtime.database import Database, Parameters, Statement, statement
+from services.runtime.database import Database, statement
 
 MAXIMUM_BYTES = 1 << 20
 """How many bytes of bodies one read gives at most, unless its first row alone has more."""
@@ -121,13 +122,11 @@ _GET_CONVERSATION = statement(
 )
 _ADD_CONVERSATION = statement(
     insert(CONVERSATIONS)
-    .values(
-        session_id=SESSION,
-        user_id=PERSON,
-        last_sequence=0,
-        message_count=0,
-        revision=0,
-        create_time=func.now(),
+    .from_select(
+        ["session_id", "user_id", "last_sequence", "message_count", "revision", "create_time"],
+        select(SESSION, PERSON, literal(0), literal(0), literal(0), func.now()).where(
+            ERASED.not_erased
+        ),
     )
     .on_conflict_do_nothing()
     .returning(_CONVERSATION.revision, _CONVERSATION.delete_time),
@@ -265,8 +264,9 @@ class MessageStore:
         return await self._database.one(_GET_CONVERSATION, conversation.parameters)
 
     async def add_conversation(self, conversation: Conversation) -> None:
-        """Makes the conversation's row, unless it is there."""
-        await self._database.one(_ADD_CONVERSATION, conversation.parameters)
+        """Makes the conversation's row, unless it is there or the person was erased."""
+        parameters = conversation.parameters
+        await self._database.one_after(ERASED.hold, _ADD_CONVERSATION, parameters)
 
     async def get(self, conversation: Conversation, message_id: UUID) -> MessageRow | None:
         """A message of the conversation, or its tombstone."""
@@ -311,14 +311,14 @@ class MessageStore:
         """Gives a message another body; None when it is not as it was seen any more."""
         parameters = {**conversation.parameters, "message": seen.message_id}
         parameters |= {"seen": seen.revision, "body": body, "original": original}
-        return await self._locked(_CHANGE, parameters)
+        return await self._database.one_after(LOCK, _CHANGE, parameters)
 
     async def delete(
         self, conversation: Conversation, message_id: UUID, *, seen: int | None
     ) -> MessageRow | None:
         """Leaves a tombstone of a message, if it is there and has the revision that was seen."""
         parameters = {**conversation.parameters, "message": message_id, "seen": seen}
-        return await self._locked(_DELETE, parameters)
+        return await self._database.one_after(LOCK, _DELETE, parameters)
 
     async def revisions(self, conversations: Sequence[Conversation]) -> list[RevisionRow]:
         """The revisions of many conversations, of those that have begun."""
@@ -327,13 +327,6 @@ class MessageStore:
             "persons": [conversation.user_id for conversation in conversations],
         }
         return list(await self._database.all(_REVISIONS, parameters))
-
-    async def _locked(
-        self, query: Statement[MessageRow], parameters: Parameters
-    ) -> MessageRow | None:
-        _, rows = await self._database.in_one_trip((LOCK, parameters), (query, parameters))
-        changed: Sequence[MessageRow] = rows
-        return changed[0] if changed else None
 
 
 def _page(rows: Sequence[_PageRow], limit: int) -> Page:

@@ -32,6 +32,7 @@ from services.messages.parts import Growth
 from services.messages.store import MessageStore
 from services.messages.tables import Conversation, MessageRow
 from services.messages.writer import Writer
+from services.runtime.encryption.data_keys import DataKeys
 from services.runtime.errors import (
     FieldViolation,
     Refusal,
@@ -47,6 +48,7 @@ _FLUSH_SECONDS = 0.1
 _RENEW_SECONDS = LEASE_SECONDS / 4
 # How long a message whose call ended early waits for another one to take it up.
 _RETURN_SECONDS = 3.0
+_CANCELLING_SECONDS = 0.05
 _MAXIMUM_CHARACTERS = 50_000
 
 
@@ -80,6 +82,8 @@ class GrowingMessages:
     def __init__(
         self,
         conversations: Conversations,
+        keys: DataKeys,
+        keys: DataKeys,
         store: MessageStore,
         growth: GrowthStore,
         writer: Writer,
@@ -89,7 +93,7 @@ class GrowingMessages:
         self._store = store
         self._growth = growth
         self._writer = writer
-        self._interruption = Interruption(conversations, growth)
+        self._interruption = Interruption(conversations, keys, growth)
         self._writers: dict[tuple[Conversation, UUID], UUID] = {}
         self._calls: set[asyncio.Task[object]] = set()
         self._leaving: set[asyncio.Task[None]] = set()
@@ -234,6 +238,9 @@ class GrowingMessages:
                     if flush is not None:
                         flush.result()
                     flush = asyncio.create_task(self._flush_in_steps(reply), name="flush")
+            # Whoever vanished looks for a moment like one who half-closed: gRPC ends the requests
+            # before it cancels the call. What is half said must not be stored as the whole.
+            await asyncio.sleep(_CANCELLING_SECONDS)
             reply.is_whole.set()
             if flush is not None:
                 await flush

@@ -24,15 +24,18 @@ from sqlalchemy import (
     Uuid,
     and_,
     bindparam,
+    literal,
+    select,
     text,
 )
 
-from services.runtime.encryption.data_key_table import DataKeyTable
+from services.runtime.encryption.data_key_table import Alive, DataKeyTable
+from services.runtime.erasure import ErasedPeople
 from services.runtime.outbox import OutboxTable
 
 METADATA = MetaData(schema="messages")
 
-DATA_KEYS = DataKeyTable(METADATA, scope=("session_id", "user_id"))
+ERASED = ErasedPeople(METADATA)
 OUTBOX = OutboxTable(METADATA, scope=("session_id", "user_id"))
 
 CONVERSATIONS = Table(
@@ -49,6 +52,21 @@ CONVERSATIONS = Table(
     Column("delete_time", DateTime(timezone=True)),
     Index("conversations_by_person", "user_id", "session_id", unique=True),
 )
+
+# A data key is made only for a conversation that is not erased. The lock keeps it so until the key
+# is stored: who erases the conversation later sees the key, and erases it too.
+_ALIVE = (
+    select(literal(1))
+    .select_from(CONVERSATIONS)
+    .where(
+        CONVERSATIONS.c.session_id == bindparam("session_id", type_=Uuid),
+        CONVERSATIONS.c.user_id == bindparam("user_id", type_=Uuid),
+        CONVERSATIONS.c.delete_time.is_(None),
+    )
+    .with_for_update(read=True)
+    .exists()
+)
+DATA_KEYS = DataKeyTable(METADATA, scope=("session_id", "user_id"), alive=Alive(_ALIVE))
 
 MESSAGES = Table(
     "messages",
@@ -123,7 +141,15 @@ PARTS = Table(
 SESSION = bindparam("session", type_=Uuid)
 PERSON = bindparam("person", type_=Uuid)
 THIS_CONVERSATION = and_(CONVERSATIONS.c.session_id == SESSION, CONVERSATIONS.c.user_id == PERSON)
-IN_CONVERSATION = and_(MESSAGES.c.session_id == SESSION, MESSAGES.c.user_id == PERSON)
+# Of a conversation that was deleted, nothing is read any more, its rows purged or not.
+IN_CONVERSATION = and_(
+    MESSAGES.c.session_id == SESSION,
+    MESSAGES.c.user_id == PERSON,
+    select(literal(1))
+    .select_from(CONVERSATIONS)
+    .where(THIS_CONVERSATION, CONVERSATIONS.c.delete_time.is_(None))
+    .exists(),
+)
 
 
 @dataclass(frozen=True, slots=True)

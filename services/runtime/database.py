@@ -110,6 +110,24 @@ class Database:
                 cursors = [await _executed(connection, *step) for step in steps]
             return [await cursor.fetchall() for cursor in cursors]
 
+    async def all_after(
+        self, first: Statement[Any], query: Statement[Row], parameters: Parameters
+    ) -> Sequence[Row]:
+        """Runs a statement after another one in the same trip, and gives all its rows.
+
+        The first one locks what the second is about, or waits for those who change it.
+        """
+        _, rows = await self.in_one_trip((first, parameters), (query, parameters))
+        found: Sequence[Row] = rows
+        return found
+
+    async def one_after(
+        self, first: Statement[Any], query: Statement[Row], parameters: Parameters
+    ) -> Row | None:
+        """Runs a statement after another one in the same trip, and gives its first row, if any."""
+        rows = await self.all_after(first, query, parameters)
+        return rows[0] if rows else None
+
     async def connect(self) -> Connection:
         """A connection outside the pool, for whoever holds on to one (LISTEN)."""
         return cast(

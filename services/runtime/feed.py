@@ -233,6 +233,11 @@ class Feeds:
         """Whether anyone here follows a feed."""
         return name in self._open
 
+    @property
+    def kept_bytes(self) -> int:
+        """How many bytes of frames are kept for others; it has a bound for all feeds together."""
+        return self._kept.size
+
     def publish(self, name: str, after: int, batch: Batch[Change]) -> None:
         """Hands what this process stored to the followers of a feed: `batch` follows `after`."""
         feed = self._open.get(name)

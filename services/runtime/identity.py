@@ -15,6 +15,8 @@ class Identity:
     """The calling service's name, or None when a person calls by themselves."""
     expires_at: float
     """When the token ends, in seconds since the epoch; streams end with it."""
+    issued_at: float = 0.0
+    """When the token was issued, in seconds since the epoch; 0 when it does not say."""
     name: str = field(default="", repr=False)
     """What the token states as the person's name, or empty."""
     email: str = field(default="", repr=False)

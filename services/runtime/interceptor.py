@@ -10,7 +10,8 @@ what cannot be parsed is answered like any other bad request.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, cast
 from uuid import uuid4
@@ -184,7 +185,7 @@ def access_denied() -> Refusal:
 
 
 async def _guarded_stream(
-    frames: AsyncIterator[Any],
+    frames: AsyncGenerator[Any, None],
     identity: Identity | None,
     context: "aio.ServicerContext[Any, Any]",
     method_name: str,
@@ -192,8 +193,10 @@ async def _guarded_stream(
 ) -> AsyncIterator[Any]:
     """A handler's frames, for as long as the caller's token is good."""
     try:
-        async for frame in _until(_deadline(identity), frames):
-            yield frame
+        # Closed at once when the caller leaves: it is not left to the garbage collector.
+        async with aclosing(frames), aclosing(_until(_deadline(identity), frames)) as timely:
+            async for frame in timely:
+                yield frame
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a refusal
         await _refuse(error, context, method_name, started)
     _note(method_name, "OK", started)
@@ -204,7 +207,7 @@ def _deadline(identity: Identity | None) -> float:
     return float("inf") if identity is None else identity.expires_at
 
 
-async def _until(deadline: float, frames: AsyncIterator[Any]) -> AsyncIterator[Any]:
+async def _until(deadline: float, frames: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
     """The frames that come before `deadline`, in seconds since the epoch.
 
     Raises:

@@ -31,6 +31,7 @@ from sqlalchemy import (
     func,
     literal,
     literal_column,
+    null,
     or_,
     select,
     text,
@@ -253,7 +254,7 @@ class OutboxTable:
         self.retry: Statement[NamedRow] = statement(
             update(self.table)
             .where(~self._waits)
-            .values(tries=0, due_time=func.now(), set_aside_time=None)
+            .values(tries=0, due_time=func.now(), set_aside_time=null())
             .returning(self._ids),
             NamedRow,
         )

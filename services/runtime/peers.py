@@ -65,10 +65,11 @@ async def answer_of(call: Awaitable[Answer]) -> Answer:
     try:
         return await call
     except aio.AioRpcError as error:
-        raise _refusal_of_peer(error) from None
+        raise refusal_of_peer(error) from None
 
 
-def _refusal_of_peer(error: aio.AioRpcError) -> Exception:
+def refusal_of_peer(error: aio.AioRpcError) -> Refusal:
+    """What the caller is told when another service refuses, or does not answer."""
     reason = _reason_of(error)
     if error.code() in _UNREACHABLE or reason is None:
         return dependency_unavailable()

@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import inspect
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -20,6 +20,8 @@ from services.runtime.encryption.key_provider import KeyProviderError
 from services.runtime.encryption.providers import key_provider
 from services.runtime.logs import write_logs
 from services.runtime.migration import migrate
+from services.runtime.outbox import OutboxTable
+from services.runtime.outbox_commands import add_outbox_commands, outbox_lines
 from services.runtime.settings import (
     DatabaseSettings,
     KeySettings,
@@ -46,6 +48,8 @@ class Program(Generic[Settings]):
     """Serves until told to stop."""
     data_keys: DataKeyTable
     """Where its data keys are stored."""
+    outbox: OutboxTable
+    """Where what it owes to other services is stored."""
 
     def main(self, commands: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
         """Serves, migrates, or looks after keys; gives back the arguments of any other command."""
@@ -59,6 +63,9 @@ class Program(Generic[Settings]):
                 migrate(load(MigrationSettings), self.name, migrations)
             case "keys":
                 self._look_after_keys(parsed)
+            case "outbox":
+                settings = load(DatabaseSettings)
+                self._print(settings, lambda database: outbox_lines(database, self.outbox, parsed))
         return parsed
 
     def _serve(self) -> None:
@@ -72,21 +79,31 @@ class Program(Generic[Settings]):
     def _look_after_keys(self, arguments: argparse.Namespace) -> None:
         settings = load(_KeysCommandSettings)
 
-        async def run() -> None:
+        def lines(database: Database) -> AsyncIterator[str]:
             provider = key_provider(settings)
-            database = Database(settings.database_url, pool_size=1, name=f"{self.name} keys")
+            return KeysCommand(database, self.data_keys, provider).run(arguments)
+
+        try:
+            self._print(settings, lines)
+        except KeyProviderError as error:
+            sys.exit(f"{self.name}: {error}")
+
+    def _print(
+        self, settings: DatabaseSettings, lines: Callable[[Database], AsyncIterator[str]]
+    ) -> None:
+        """Prints what a command has to say, while it does it."""
+
+        async def run() -> None:
+            database = Database(settings.database_url, pool_size=1, name=f"{self.name} command")
             # Fails at once, where the pool would try for half a minute.
             await (await database.connect()).close()
             async with database:
-                command = KeysCommand(database, self.data_keys, provider)
-                async for line in command.run(arguments):
+                async for line in lines(database):
                     sys.stdout.write(f"{line}\n")
                     sys.stdout.flush()
 
         try:
             asyncio.run(run())
-        except KeyProviderError as error:
-            sys.exit(f"{self.name}: {error}")
         except (OperationalError, PoolTimeout):
             sys.exit(f"{self.name}: the database does not answer")
 
@@ -98,5 +115,8 @@ def commands_of(name: str) -> tuple[argparse.ArgumentParser, Any]:
     )
     commands = parser.add_subparsers(dest="command", metavar="command")
     commands.add_parser("migrate", help="bring the role, the schema and the tables up to date")
+    add_outbox_commands(
+        commands.add_parser("outbox", help="look after what other services are owed")
+    )
     add_keys_commands(commands.add_parser("keys", help="look after the key-encryption keys"))
     return parser, commands

@@ -41,6 +41,15 @@ def token_expired() -> Refusal:
     )
 
 
+def token_not_fresh() -> Refusal:
+    """The call needs a token that was issued just now."""
+    return Refusal(
+        grpc.StatusCode.UNAUTHENTICATED,
+        Reason.REASON_TOKEN_NOT_FRESH,
+        "This needs a token of the last ten minutes. Sign in again and repeat it.",
+    )
+
+
 def token_invalid() -> Refusal:
     """The token was never good for this system."""
     return Refusal(
@@ -127,6 +136,7 @@ def _identity(
             user_id=user_id_of(issuer.issuer, subject),
             service=None,
             expires_at=expires_at,
+            issued_at=float(claims.get("iat", 0)),
             name=_text_claim(claims, "name"),
             email=_text_claim(claims, "email"),
         )

@@ -2,20 +2,25 @@
 
 import sys
 from pathlib import Path
+from typing import Annotated
 
+from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
 from inglenook.sessions.v1 import sessions_pb2
+from pydantic import Field
 
 from services.runtime.cursors import Cursors, read_token_key
 from services.runtime.database import Database
 from services.runtime.encryption.data_keys import DataKeys
 from services.runtime.encryption.providers import key_provider
+from services.runtime.peers import channel_to
 from services.runtime.program import Program, commands_of
 from services.runtime.server import Implementation, serve
 from services.runtime.settings import ServiceSettings
 from services.sessions.activity import Activities
+from services.sessions.deletion import Deletions, owed_by_sessions
 from services.sessions.live import session_feeds
 from services.sessions.service import Sessions
-from services.sessions.store import DATA_KEYS, SessionStore
+from services.sessions.store import DATA_KEYS, OUTBOX, SessionStore
 
 _SERVICE = sessions_pb2.DESCRIPTOR.services_by_name["SessionsService"]
 
@@ -25,6 +30,8 @@ class SessionsSettings(ServiceSettings):
 
     token_key_file: Path
     """The key of page and resume tokens: 32 bytes in base64, the same for all replicas."""
+    messages_address: Annotated[str, Field(min_length=1)]
+    """Where the messages service answers."""
 
 
 async def run(settings: SessionsSettings) -> None:
@@ -35,18 +42,28 @@ async def run(settings: SessionsSettings) -> None:
         Database(
             settings.database_url, pool_size=settings.database_pool, name="sessions"
         ) as database,
+        channel_to(settings.messages_address) as messages,
         session_feeds(database, settings, cursors) as feeds,
+        owed_by_sessions(database, settings, MessagesServiceStub(messages)) as relay,
     ):
         keys = DataKeys(database, DATA_KEYS, provider)
         await keys.prepare()
-        sessions = Sessions(SessionStore(database), Activities(database), keys, cursors, feeds)
+        sessions = Sessions(
+            store=SessionStore(database),
+            activities=Activities(database),
+            deletions=Deletions(database),
+            relay=relay,
+            keys=keys,
+            cursors=cursors,
+            feeds=feeds,
+        )
         await serve(settings, Implementation(_SERVICE, sessions, feeds.feeds.stop))
 
 
 def main() -> None:
     """Runs the command that the program was started with."""
     parser, _ = commands_of("sessions")
-    Program("sessions", SessionsSettings, run, DATA_KEYS).main(parser, sys.argv[1:])
+    Program("sessions", SessionsSettings, run, DATA_KEYS, OUTBOX).main(parser, sys.argv[1:])
 
 
 if __name__ == "__main__":

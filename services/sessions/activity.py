@@ -76,7 +76,7 @@ _news = (
             (_COLUMNS.user_id == _told.c.user_id) & (_COLUMNS.session_id == _told.c.session_id),
         )
     )
-    .where(_COLUMNS.activity_revision < _told.c.revision)
+    .where(_COLUMNS.activity_revision < _told.c.revision, _COLUMNS.delete_time.is_(None))
     .cte("news")
 )
 _of_person = (
@@ -129,7 +129,7 @@ class Activities:
             "counts": [one.message_count for one in newest.values()],
             "times": [one.last_activity_time.ToDatetime(tzinfo=UTC) for one in newest.values()],
         }
-        _, rows = await self._database.in_one_trip((_LOCK, parameters), (_RECORD, parameters))
+        rows = await self._database.all_after(_LOCK, _RECORD, parameters)
         changed: defaultdict[UUID, list[SessionRow]] = defaultdict(list)
         for row in sorted(rows, key=lambda row: row.revision):
             changed[row.user_id].append(row)

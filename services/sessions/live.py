@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from uuid import UUID
 
 from inglenook.sessions.v1.sessions_pb2 import (
+    DeletedSession,
     Session,
     SessionChange,
     WatchSessionsRequest,
@@ -13,6 +14,7 @@ from inglenook.sessions.v1.sessions_pb2 import (
 
 from services.runtime.cursors import Cursors
 from services.runtime.database import Database
+from services.runtime.erasure import person_erased
 from services.runtime.errors import session_not_found
 from services.runtime.feed import Batch
 from services.runtime.live import Live, live
@@ -37,6 +39,11 @@ def session_feeds(
     return live(database, settings, cursors, feeds_of=PEOPLE, revisions=revisions)
 
 
+def deletion_of(row: SessionRow) -> SessionChange:
+    """What the mark of a deleted session is to who watches."""
+    return SessionChange(deleted=DeletedSession(session_id=str(row.session_id)))
+
+
 def watched(
     store: SessionStore,
     person: UUID,
@@ -47,6 +54,8 @@ def watched(
 
     async def revision() -> int:
         rows = await store.revisions([person])
+        if not rows and await store.is_erased(person):
+            raise person_erased()
         return rows[0].revision if rows else 0
 
     async def snapshot() -> Batch[SessionChange]:
@@ -57,8 +66,18 @@ def watched(
 
     async def after(revision: int) -> Batch[SessionChange]:
         rows = await store.changed(person, after=revision, limit=_CHANGES_IN_A_FRAME)
-        changes = [SessionChange(upserted=await opened(row)) for row in rows]
-        return Batch(changes, rows[-1].revision if rows else revision)
+        if not rows:
+            if await store.is_erased(person):
+                raise person_erased()
+            return Batch([], revision)
+        changes = [
+            SessionChange(upserted=await opened(row))
+            if row.delete_time is None
+            else deletion_of(row)
+            for row in rows
+        ]
+        removes = any(row.delete_time is not None for row in rows)
+        return Batch(changes, rows[-1].revision, removes=removes)
 
     return Watched(
         name=str(person),

@@ -10,8 +10,9 @@ from inglenook.sessions.v1 import sessions_pb2
 from inglenook.sessions.v1.sessions_pb2 import SessionState
 
 from services.runtime.cursors import Cursors
-from services.runtime.encryption.data_keys import DataKeys
+from services.runtime.encryption.data_keys import DataKeys, ScopeErasedError
 from services.runtime.encryption.envelope import Place
+from services.runtime.erasure import person_erased
 from services.runtime.errors import Refusal, etag_stale, id_reused, session_not_found
 from services.runtime.etags import etag_of, expected_revision
 from services.runtime.feed import Batch
@@ -19,9 +20,11 @@ from services.runtime.field_masks import changed_text
 from services.runtime.identity import person
 from services.runtime.live import Live
 from services.runtime.pages import page_limit, page_place
+from services.runtime.relay import Relay
 from services.runtime.timestamps import timestamp_of
 from services.sessions.activity import Activities
-from services.sessions.live import watched
+from services.sessions.deletion import DELETION, Deletions
+from services.sessions.live import deletion_of, watched
 from services.sessions.places import numbers_of, place_of
 from services.sessions.store import SessionChange, SessionRow, SessionStore
 
@@ -31,15 +34,23 @@ class Sessions:
 
     def __init__(
         self,
+        *,
         store: SessionStore,
         activities: Activities,
+        deletions: Deletions,
+        relay: Relay,
         keys: DataKeys,
         cursors: Cursors,
         feeds: Live,
     ) -> None:
-        """Takes where sessions are, what encrypts titles, what makes tokens, who follows them."""
+        """Takes where sessions are, and what is told of them by and to the messages service.
+
+        `keys` encrypt titles, `cursors` make tokens, `feeds` are who follows.
+        """
         self._store = store
         self._activities = activities
+        self._deletions = deletions
+        self._relay = relay
         self._keys = keys
         self._cursors = cursors
         self._live = feeds
@@ -59,7 +70,12 @@ class Sessions:
             )
             if row is not None:
                 return sessions_pb2.CreateSessionResponse(session=await self._announced(row))
-            row = await self._require(session_id)  # The same call at the same time was first.
+            # The same call at the same time was first; or it was deleted, or its owner erased.
+            row = await self._store.get(person(), session_id)
+            if row is None:
+                raise person_erased()
+        if row.delete_time is not None:
+            raise id_reused("session")
         session = await self._session(row)
         if session.title != request.title:
             raise id_reused("session")
@@ -136,6 +152,34 @@ class Sessions:
         session = await self._change(UUID(request.session_id), change)
         return sessions_pb2.ResumeSessionResponse(session=session)
 
+    async def DeleteSession(
+        self, request: sessions_pb2.DeleteSessionRequest, _context: object
+    ) -> sessions_pb2.DeleteSessionResponse:
+        """Deletes a session."""
+        session_id = UUID(request.session_id)
+        deleted = await self._deletions.delete(person(), session_id)
+        if deleted is not None:
+            change = deletion_of(deleted)
+            self._live.announce(str(person()), change, deleted.revision, removes=True)
+            self._relay.wake(DELETION)
+        elif await self._store.get(person(), session_id) is None:
+            raise session_not_found()
+        return sessions_pb2.DeleteSessionResponse()
+
+    async def EraseUser(
+        self, request: sessions_pb2.EraseUserRequest, _context: object
+    ) -> sessions_pb2.EraseUserResponse:
+        """Erases all sessions of a person."""
+        erasing = UUID(request.user_id)
+        erased, revision = await self._deletions.erase_person(erasing)
+        self._keys.forget((erasing,))
+        # Who watches looks, and finds that the person is gone.
+        self._live.feeds.learn(str(erasing), revision + 1)
+        self._live.wakeups.send(str(erasing), revision + 1)
+        return sessions_pb2.EraseUserResponse(
+            sessions=erased.conversations, key_ids=map(str, erased.key_ids)
+        )
+
     async def RecordActivity(
         self, request: sessions_pb2.RecordActivityRequest, _context: object
     ) -> sessions_pb2.RecordActivityResponse:
@@ -164,7 +208,7 @@ class Sessions:
 
     async def _require(self, session_id: UUID) -> SessionRow:
         row = await self._store.get(person(), session_id)
-        if row is None:
+        if row is None or row.delete_time is not None:
             raise session_not_found()
         return row
 
@@ -200,7 +244,10 @@ class Sessions:
         )
 
     async def _seal(self, session_id: UUID, title: str) -> bytes:
-        keyring = await self._keys.sealing_or_make((person(),))
+        try:
+            keyring = await self._keys.sealing_or_make((person(),))
+        except ScopeErasedError:
+            raise person_erased() from None
         return keyring.seal(title.encode(), _title_place(person(), session_id))
 
 

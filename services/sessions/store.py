@@ -38,11 +38,15 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from services.runtime.database import Database, statement
-from services.runtime.encryption.data_key_table import DataKeyTable
+from services.runtime.encryption.data_key_table import Alive, DataKeyTable
+from services.runtime.erasure import ErasedPeople
+from services.runtime.outbox import OutboxTable
 
 METADATA = MetaData(schema="sessions")
 
-DATA_KEYS = DataKeyTable(METADATA, scope=("user_id",))
+ERASED = ErasedPeople(METADATA)
+DATA_KEYS = DataKeyTable(METADATA, scope=("user_id",), alive=Alive(ERASED.not_erased, ERASED.hold))
+OUTBOX = OutboxTable(METADATA, scope=("user_id", "session_id"))
 
 PEOPLE = Table(
     "people",
@@ -68,6 +72,8 @@ SESSIONS = Table(
     Column("create_time", DateTime(timezone=True), nullable=False),
     Column("update_time", DateTime(timezone=True), nullable=False),
     Column("last_activity_time", DateTime(timezone=True), nullable=False),
+    # Of a deleted session only the mark is left: no title, and nothing else that would be shown.
+    Column("delete_time", DateTime(timezone=True)),
     Index("sessions_by_activity", "user_id", "last_activity_time", "session_id"),
     Index("sessions_by_revision", "user_id", "revision", unique=True),
 )
@@ -87,6 +93,7 @@ class SessionRow:
     create_time: datetime
     update_time: datetime
     last_activity_time: datetime
+    delete_time: datetime | None
 
 
 SESSION_COLUMNS = tuple(SESSIONS.c[name] for name in SessionRow.__slots__)
@@ -124,23 +131,26 @@ def _given_or_any(column: ColumnElement[int], name: str) -> ColumnElement[bool]:
 
 
 _COLUMNS = SESSIONS.c
-_PERSON = bindparam("person", type_=Uuid)
-_SESSION = bindparam("session", type_=Uuid)
-_MINE = and_(_COLUMNS.user_id == _PERSON, _COLUMNS.session_id == _SESSION)
+PERSON = bindparam("person", type_=Uuid)
+SESSION = bindparam("session", type_=Uuid)
+THIS_SESSION = and_(_COLUMNS.user_id == PERSON, _COLUMNS.session_id == SESSION)
+_IS_THERE = _COLUMNS.delete_time.is_(None)
 _AS_EXPECTED = and_(
-    _MINE,
+    THIS_SESSION,
+    _IS_THERE,
     _given_or_any(_COLUMNS.version, "expected_version"),
     _given_or_any(_COLUMNS.state, "expected_state"),
 )
 
 _LATEST_FIRST = (_COLUMNS.last_activity_time.desc(), _COLUMNS.session_id.desc())
 
-_GET = statement(select(*SESSION_COLUMNS).where(_MINE), SessionRow)
+_GET = statement(select(*SESSION_COLUMNS).where(THIS_SESSION), SessionRow)
 
 _PAGE = statement(
     select(*SESSION_COLUMNS)
     .where(
-        _COLUMNS.user_id == _PERSON,
+        _COLUMNS.user_id == PERSON,
+        _IS_THERE,
         tuple_(_COLUMNS.last_activity_time, _COLUMNS.session_id)
         < tuple_(
             bindparam("before_time", type_=DateTime(timezone=True)),
@@ -155,7 +165,7 @@ _PAGE = statement(
 
 _next_for_new = (
     insert(PEOPLE)
-    .values(user_id=_PERSON, revision=1)
+    .from_select(["user_id", "revision"], select(PERSON, literal(1)).where(ERASED.not_erased))
     .on_conflict_do_update(index_elements=["user_id"], set_={"revision": PEOPLE.c.revision + 1})
     .returning(PEOPLE.c.revision)
     .cte("next")
@@ -168,8 +178,8 @@ _ADD = statement(
             *("create_time", "update_time", "last_activity_time"),
         ],
         select(
-            _PERSON,
-            _SESSION,
+            PERSON,
+            SESSION,
             bindparam("title", type_=LargeBinary),
             bindparam("state", type_=SmallInteger),
             _next_for_new.c.revision,
@@ -186,7 +196,7 @@ _ADD = statement(
 
 _next_for_change = (
     update(PEOPLE)
-    .where(PEOPLE.c.user_id == _PERSON, select(literal(1)).where(_AS_EXPECTED).exists())
+    .where(PEOPLE.c.user_id == PERSON, select(literal(1)).where(_AS_EXPECTED).exists())
     .values(revision=PEOPLE.c.revision + 1)
     .returning(PEOPLE.c.revision)
     .cte("next")
@@ -219,14 +229,18 @@ _REVISIONS = statement(
 )
 _NEWEST = statement(
     select(*SESSION_COLUMNS)
-    .where(_COLUMNS.user_id == _PERSON, _COLUMNS.revision <= bindparam("as_of", type_=BigInteger))
+    .where(
+        _COLUMNS.user_id == PERSON,
+        _IS_THERE,
+        _COLUMNS.revision <= bindparam("as_of", type_=BigInteger),
+    )
     .order_by(*_LATEST_FIRST)
     .limit(bindparam("limit", type_=BigInteger)),
     SessionRow,
 )
 _CHANGED = statement(
     select(*SESSION_COLUMNS)
-    .where(_COLUMNS.user_id == _PERSON, _COLUMNS.revision > bindparam("after", type_=BigInteger))
+    .where(_COLUMNS.user_id == PERSON, _COLUMNS.revision > bindparam("after", type_=BigInteger))
     .order_by(_COLUMNS.revision)
     .limit(bindparam("limit", type_=BigInteger)),
     SessionRow,
@@ -240,7 +254,7 @@ class SessionStore:
         self._database = database
 
     async def get(self, person: UUID, session: UUID) -> SessionRow | None:
-        """A session of the person."""
+        """A session of the person, or the mark that it left."""
         return await self._database.one(_GET, {"person": person, "session": session})
 
     async def page(
@@ -269,9 +283,13 @@ class SessionStore:
     async def add(
         self, person: UUID, session: UUID, *, title: bytes, state: int
     ) -> SessionRow | None:
-        """Adds a session; None when the person has one of this id."""
+        """Adds a session; None when the person has or had one of this id, or was erased."""
         parameters = {"person": person, "session": session, "title": title, "state": state}
-        return await self._database.one(_ADD, parameters)
+        return await self._database.one_after(ERASED.hold, _ADD, parameters)
+
+    async def is_erased(self, person: UUID) -> bool:
+        """Whether the person was erased."""
+        return await self._database.one(ERASED.find, {"person": person}) is not None
 
     async def change(self, person: UUID, session: UUID, change: SessionChange) -> SessionRow | None:
         """Changes a session; None when the person has none of this id that is as expected."""

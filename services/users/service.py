@@ -1,5 +1,6 @@
 """The methods of UsersService."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -10,8 +11,9 @@ from inglenook.sessions.v1 import sessions_pb2
 from inglenook.sessions.v1.sessions_pb2 import SessionState
 from inglenook.users.v1 import users_pb2
 
-from services.runtime.encryption.data_keys import DataKeys
+from services.runtime.encryption.data_keys import DataKeys, ScopeErasedError
 from services.runtime.encryption.envelope import Place
+from services.runtime.erasure import person_erased
 from services.runtime.errors import Refusal, etag_stale
 from services.runtime.etags import etag_of, expected_revision
 from services.runtime.field_masks import changed_text
@@ -19,6 +21,9 @@ from services.runtime.identity import caller, person
 from services.runtime.live import Live
 from services.runtime.peers import TIMEOUT, answer_of, on_behalf_of_caller
 from services.runtime.timestamps import timestamp_of
+from services.runtime.tokens import token_not_fresh
+from services.users.erasing import Erasing, Receipt
+from services.users.exporting import Exporting
 from services.users.live import watched
 from services.users.store import UserRow, UserStore
 
@@ -26,17 +31,28 @@ if TYPE_CHECKING:
     from inglenook.sessions.v1.sessions_pb2_grpc import SessionsServiceAsyncStub
 
 
+_FRESH_SECONDS = 600.0
+
+
 class Users:
     """A person's own profile and current session."""
 
     def __init__(
         self,
+        *,
         store: UserStore,
         keys: DataKeys,
         sessions: "SessionsServiceAsyncStub",
+        exporting: Exporting,
+        erasing: Erasing,
         feeds: Live,
     ) -> None:
-        """Takes where profiles are, what encrypts them, who has the sessions, who follows."""
+        """Takes where profiles are, what encrypts them, who has the sessions, who follows.
+
+        `exporting` gathers all of a person's, `erasing` erases it.
+        """
+        self._exporting = exporting
+        self._erasing = erasing
         self._store = store
         self._keys = keys
         self._sessions = sessions
@@ -99,6 +115,30 @@ class Users:
             async for response in responses:
                 yield response
 
+    async def ExportMe(
+        self, _request: users_pb2.ExportMeRequest, _context: object
+    ) -> AsyncIterator[users_pb2.ExportMeResponse]:
+        """Everything of the caller's."""
+        profile = await self._user(await self._row())
+        async with aclosing(self._exporting.frames(profile)) as frames:
+            async for frame in frames:
+                yield frame
+
+    async def EraseMe(
+        self, _request: users_pb2.EraseMeRequest, _context: object
+    ) -> users_pb2.EraseMeResponse:
+        """Erases the caller."""
+        if time.time() - caller().issued_at > _FRESH_SECONDS:
+            raise token_not_fresh()
+        row = await self._store.get(person())
+        receipt = await self._erasing.erase(person())
+        self._keys.forget((person(),))
+        # Who watches looks, and finds that the person is gone.
+        revision = 1 if row is None else row.feed_revision + 1
+        self._live.feeds.learn(str(person()), revision)
+        self._live.wakeups.send(str(person()), revision)
+        return users_pb2.EraseMeResponse(receipt=_receipt(receipt))
+
     async def _announce(self, changed: UserRow | None) -> None:
         """Tells whoever watches of what was just stored, if anything was."""
         if changed is not None:
@@ -123,7 +163,7 @@ class Users:
         # None when another call of the same person was first.
         found = added or await self._store.get(user_id)
         if found is None:
-            raise RuntimeError("a profile that is there cannot be read")
+            raise person_erased()
         return found
 
     async def _user(self, row: UserRow) -> users_pb2.User:
@@ -137,7 +177,10 @@ class Users:
         )
 
     async def _seal(self, user_id: UUID, field: str, text: str) -> bytes:
-        keyring = await self._keys.sealing_or_make((user_id,))
+        try:
+            keyring = await self._keys.sealing_or_make((user_id,))
+        except ScopeErasedError:
+            raise person_erased() from None
         return keyring.seal(text.encode(), _place(user_id, field))
 
     async def _open(self, user_id: UUID, field: str, envelope: bytes) -> str:
@@ -170,6 +213,18 @@ class Users:
 
 def _place(user_id: UUID, field: str) -> Place:
     return Place(table="users", field=field, owner=user_id, row=(user_id,))
+
+
+def _receipt(receipt: Receipt) -> users_pb2.ErasureReceipt:
+    elsewhere = (*(receipt.session_key_ids or ()), *(receipt.message_key_ids or ()))
+    return users_pb2.ErasureReceipt(
+        user_id=str(receipt.user_id),
+        erase_time=timestamp_of(receipt.erase_time),
+        complete=receipt.is_complete,
+        sessions=receipt.sessions or 0,
+        messages=receipt.messages or 0,
+        key_ids=map(str, (*receipt.key_ids, *elsewhere)),
+    )
 
 
 def _current(session: UUID | None) -> users_pb2.CurrentSession:

@@ -17,6 +17,7 @@ from sqlalchemy import (
     any_,
     bindparam,
     func,
+    literal,
     null,
     or_,
     select,
@@ -26,11 +27,15 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from services.runtime.database import Database, statement
-from services.runtime.encryption.data_key_table import DataKeyTable
+from services.runtime.encryption.data_key_table import Alive, DataKeyTable
+from services.runtime.erasure import ErasedPeople
+from services.runtime.outbox import OutboxTable
 
 METADATA = MetaData(schema="users")
 
-DATA_KEYS = DataKeyTable(METADATA, scope=("user_id",))
+ERASED = ErasedPeople(METADATA)
+DATA_KEYS = DataKeyTable(METADATA, scope=("user_id",), alive=Alive(ERASED.not_erased, ERASED.hold))
+OUTBOX = OutboxTable(METADATA, scope=("user_id",))
 
 USERS = Table(
     "users",
@@ -44,6 +49,18 @@ USERS = Table(
     Column("feed_revision", BigInteger, nullable=False, server_default=text("1")),
     Column("create_time", DateTime(timezone=True), nullable=False),
     Column("update_time", DateTime(timezone=True), nullable=False),
+)
+
+
+# What other services said that they erased of a person; null until they did.
+RECEIPTS = Table(
+    "receipts",
+    METADATA,
+    Column("user_id", Uuid, primary_key=True),
+    Column("sessions", BigInteger),
+    Column("session_key_ids", ARRAY(Uuid)),
+    Column("messages", BigInteger),
+    Column("message_key_ids", ARRAY(Uuid)),
 )
 
 
@@ -75,14 +92,20 @@ _MINE = _COLUMNS.user_id == bindparam("person", type_=Uuid)
 _GET = statement(select(USERS).where(_MINE), UserRow)
 _ADD = statement(
     insert(USERS)
-    .values(
-        user_id=bindparam("person", type_=Uuid),
-        name=bindparam("name", type_=LargeBinary),
-        email=bindparam("email", type_=LargeBinary),
-        revision=1,
-        feed_revision=1,
-        create_time=func.now(),
-        update_time=func.now(),
+    .from_select(
+        [
+            *("user_id", "name", "email", "revision", "feed_revision"),
+            *("create_time", "update_time"),
+        ],
+        select(
+            bindparam("person", type_=Uuid),
+            bindparam("name", type_=LargeBinary),
+            bindparam("email", type_=LargeBinary),
+            literal(1),
+            literal(1),
+            func.now(),
+            func.now(),
+        ).where(ERASED.not_erased),
     )
     .on_conflict_do_nothing()
     .returning(USERS),
@@ -146,8 +169,9 @@ class UserStore:
         return await self._database.all(_REVISIONS, {"people": list(people)})
 
     async def add(self, person: UUID, *, name: bytes, email: bytes) -> UserRow | None:
-        """Adds the person's row; None when there is one already."""
-        return await self._database.one(_ADD, {"person": person, "name": name, "email": email})
+        """Adds the person's row; None when there is one already, or they were erased."""
+        parameters = {"person": person, "name": name, "email": email}
+        return await self._database.one_after(ERASED.hold, _ADD, parameters)
 
     async def rename(self, person: UUID, name: bytes, *, expected: int | None) -> UserRow | None:
         """Changes the name; None when the row is not at the expected revision."""

@@ -1,7 +1,5 @@
 """Signing people in, and more processes than one."""
 
-import os
-import random
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 
@@ -26,11 +24,3 @@ def replica(stack: Stack) -> Iterator[int]:
     yield port
     process.terminate()
     assert process.wait(30) == 0
-
-
-@pytest.fixture
-def chance() -> random.Random:
-    """Chance that can be had again: run with INGLENOOK_SEED set to the seed that was printed."""
-    seed = int(os.environ.get("INGLENOOK_SEED") or random.SystemRandom().getrandbits(32))
-    print(f"INGLENOOK_SEED={seed}")  # noqa: T201 - shown when the test fails
-    return random.Random(seed)  # noqa: S311 - not for secrets

@@ -1,6 +1,5 @@
 """What is said in a session shows in its owner's list: its count, its time, its place."""
 
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -8,7 +7,6 @@ from typing import Any
 from uuid import uuid4
 
 import grpc
-import psycopg
 import pytest
 from inglenook.sessions.v1.sessions_pb2 import (
     GetSessionRequest,
@@ -24,16 +22,9 @@ from services.runtime.identity import user_id_of
 from services.runtime.settings import DEVELOPMENT_ISSUER
 from services.runtime.timestamps import timestamp_of
 from tests.integration.calls import MakePerson, Person
+from tests.integration.eventually import eventually, owed
 
 NOON = datetime(2100, 1, 1, 12, tzinfo=UTC)
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    """Waits for what follows by itself, for as long as a slow machine may need."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def _session(person: Person, session: str) -> Any:  # noqa: ANN401 - JSON
@@ -42,13 +33,6 @@ def _session(person: Person, session: str) -> Any:  # noqa: ANN401 - JSON
 
 def _count(person: Person, session: str) -> int:
     return int(_session(person, session)["messageCount"])
-
-
-def _owed(stack: Stack) -> int:
-    with psycopg.connect(stack.admin_url, autocommit=True) as database:
-        row = database.execute("SELECT count(*) FROM messages.outbox").fetchone()
-    assert row is not None
-    return int(row[0])
 
 
 @pytest.fixture
@@ -77,7 +61,7 @@ def test_what_is_said_and_deleted_is_counted_and_moves_the_session_to_the_head(
     alice.call("DELETE", f"/v1/sessions/{first}/messages/{said[-1]['messageId']}")
     eventually(lambda: _count(alice, first) == 2)
     assert _session(alice, first)["lastActivityTime"] == said[-1]["createTime"]
-    eventually(lambda: _owed(stack) == 0)
+    eventually(lambda: owed(stack) == 0)
 
 
 def test_what_is_said_makes_no_new_version_of_the_session(person: MakePerson) -> None:

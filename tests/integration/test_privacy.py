@@ -57,6 +57,8 @@ class Canaries:
             self._ids = {"session_id": self.session, "message_id": str(uuid4())}
             if method.name == "CreateSession":
                 self._ids["session_id"] = str(uuid4())
+            elif method.name == "DeleteSession":
+                self._ids["session_id"] = self._alice.new_session()
             elif method.name not in {"AppendMessage", "ImportMessages"}:
                 self._ids["message_id"] = self._alice.say(self.session, "here")["messageId"]
             request = self.request(descriptor, fit=fit)
@@ -85,11 +87,15 @@ class Canaries:
 
     def _text(self, field: str, *, fit: bool) -> str:
         written = field in {"content", "model", "title", "name", "email", "query"}
-        return self.canary() if written or not fit else self._ids.get(field, "")
+        if written or not fit:
+            return self.canary()
+        return "ERASE" if field == "confirm" else self._ids.get(field, "")
 
     def _call(self, stack: Stack, name: str, method: Method, request: Message) -> None:
         raw = request.SerializeToString()
-        metadata = (("authorization", f"Bearer {stack.token('alice')}"),)
+        # Alice is needed again.
+        caller = f"one-to-erase-{uuid4()}" if method.name == "EraseMe" else "alice"
+        metadata = (("authorization", f"Bearer {stack.token(caller)}"),)
         with grpc.insecure_channel(stack.ports.address(name)) as channel:
             try:
                 _first_answer(channel, method, raw, metadata)

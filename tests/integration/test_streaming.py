@@ -255,6 +255,29 @@ async def test_a_reply_whose_writer_vanished_ends_with_what_was_stored(
     await _read(replying, reader, until=INTERRUPTED)
 
 
+async def test_a_reply_in_a_deleted_session_goes_with_it_and_holds_up_no_other(
+    replying: Replying, person: MakePerson, stack: Stack
+) -> None:
+    alice = person("alice")
+    kept, gone = replying.session, alice.new_session()
+    ids = {kept: str(uuid4()), gone: str(uuid4())}
+    for session, message_id in ids.items():
+        replying.session = session
+        call = await replying.begin(message_id, "so far")
+        await replying.get_when(message_id, length=6)
+        if session == gone:
+            alice.call("DELETE", f"/v1/sessions/{gone}")
+        call.cancel()
+    replying.session = kept
+    message = await replying.get_when(ids[kept], state=INTERRUPTED)
+    assert message.content == "so far"
+    with psycopg.connect(stack.admin_url, autocommit=True) as connection:
+        query = "SELECT count(*) FROM messages.message_parts WHERE session_id = %s"
+        async with asyncio.timeout(60):
+            while connection.execute(query, (gone,)).fetchone() != (0,):
+                await asyncio.sleep(0.05)
+
+
 async def test_another_replica_ends_the_reply_of_one_that_was_killed(
     replying: Replying, stack: Stack
 ) -> None:

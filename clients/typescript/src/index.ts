@@ -6,9 +6,26 @@ export {
   type FieldViolation,
   InglenookError,
 } from "./errors.js";
-export * from "./generated/inglenook/messages/v1/messages_pb.js";
-export * from "./generated/inglenook/sessions/v1/sessions_pb.js";
-export * from "./generated/inglenook/users/v1/users_pb.js";
+export {
+  type Message,
+  MessageSchema,
+  MessageState,
+  Order,
+  Role,
+  type SearchHit,
+} from "./generated/inglenook/messages/v1/messages_pb.js";
+export {
+  type Session,
+  SessionSchema,
+  SessionState,
+} from "./generated/inglenook/sessions/v1/sessions_pb.js";
+export {
+  type ErasureReceipt,
+  ErasureReceiptSchema,
+  ExportMeResponseSchema,
+  type User,
+  UserSchema,
+} from "./generated/inglenook/users/v1/users_pb.js";
 export type { BackoffOptions } from "./live/backoff.js";
 export type { MeState } from "./live/me.js";
 export { codePoints, type MessagesState, messagesInOrder } from "./live/messages.js";

@@ -9,6 +9,7 @@ Two rules are kept by the statements themselves, whatever races with them:
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
@@ -110,12 +111,25 @@ class KekUseRow:
     data_keys: int
 
 
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """What must be so for a scope to get a data key: what was erased gets none."""
+
+    condition: ColumnElement[bool]
+    """Of a statement whose parameters are the scope's, and must stay so until it commits."""
+    hold: Statement[Any] | None = None
+    """What sees to that in the same transaction, if the condition itself does not."""
+
+
 class DataKeyTable:
     """The tables, and the statements that use them."""
 
-    def __init__(self, metadata: MetaData, scope: tuple[str, ...]) -> None:
+    def __init__(
+        self, metadata: MetaData, scope: tuple[str, ...], *, alive: Alive | None = None
+    ) -> None:
         """Adds both tables to a service's metadata; data keys are keyed by the scope's columns."""
         self.scope = scope
+        self.alive = alive
         self.key_encryption_keys = Table(
             "key_encryption_keys",
             metadata,
@@ -186,7 +200,11 @@ class DataKeyTable:
             bindparam("wrapped", type_=LargeBinary),
             bindparam("block", type_=BigInteger),
             func.now(),
-        ).where(self._keks.kek_id == self._kek, self._keks.retire_time.is_(None))
+        ).where(
+            self._keks.kek_id == self._kek,
+            self._keks.retire_time.is_(None),
+            *(() if self.alive is None else (self.alive.condition,)),
+        )
         self.add: Statement[KeyIdRow] = statement(
             insert(self.table)
             .from_select(
@@ -196,7 +214,18 @@ class DataKeyTable:
             .returning(columns.key_id),
             KeyIdRow,
         )
-        """Stores a data key with a block of uses; no row when its KEK is unknown or retired."""
+        """Stores a data key with a block of uses.
+
+        No row when its KEK is unknown or retired, or its scope is not alive.
+        """
+
+        self.is_alive: Statement[CountRow] = statement(
+            select(literal(1).label("count")).where(
+                *(() if self.alive is None else (self.alive.condition,))
+            ),
+            CountRow,
+        )
+        """A row when the scope is alive."""
 
     def _describe_key_encryption_keys(self) -> None:
         columns, keks = self._columns, self._keks

@@ -48,6 +48,10 @@ _RESERVED_USES = 1 << 16
 _CACHED_SCOPES = 50_000
 
 
+class ScopeErasedError(Exception):
+    """What the data key is for was erased, and gets no data key any more."""
+
+
 class Keyring:
     """The data keys of one scope that were unwrapped, and the uses that one of them has left."""
 
@@ -166,8 +170,16 @@ class DataKeys:
         """
         return await self._with_uses(scope, uses, make=False)
 
+    def forget(self, scope: Scope) -> None:
+        """Drops a scope's data keys from memory: they were erased from the table."""
+        self._cache.pop(scope, None)
+
     async def sealing_or_make(self, scope: Scope, *, uses: int = 1) -> Keyring:
-        """As `sealing`, but the scope's first data key is made if it has none."""
+        """As `sealing`, but the scope's first data key is made if it has none.
+
+        Raises:
+            ScopeErasedError: the scope was erased.
+        """
         keyring = await self._with_uses(scope, uses, make=True)
         if keyring is None:
             raise RuntimeError("a data key that was just stored is not there")
@@ -214,20 +226,26 @@ class DataKeys:
             except KeyProviderError as error:
                 _log_refusal(error)
                 raise
-            stored = await self._database.one(
-                self._table.add,
+            if await self._store(
                 {
                     **self._named(scope),
                     "key_id": key.key_id,
                     "kek_id": wrapped.kek_id,
                     "wrapped": wrapped.ciphertext,
                     "block": block,
-                },
-            )
-            if stored is not None:
+                }
+            ):
                 return key
+            if await self._database.one(self._table.is_alive, self._named(scope)) is None:
+                raise ScopeErasedError
             # Its KEK became the active one a moment ago; or it was retired, which this refuses.
             await self._key_encryption_keys.register(wrapped.kek_id)
+
+    async def _store(self, parameters: dict[str, object]) -> bool:
+        alive = self._table.alive
+        if alive is None or alive.hold is None:
+            return await self._database.one(self._table.add, parameters) is not None
+        return bool(await self._database.all_after(alive.hold, self._table.add, parameters))
 
     async def _unwrapped(
         self, scope: Scope, key_id: UUID, row: WrappedRow | None = None
@@ -304,7 +322,8 @@ class DataKeys:
         return keyring
 
     def _named(self, scope: Scope) -> dict[str, object]:
-        return dict(zip(self._table.scope, scope, strict=True))
+        # The owner by both names: that of the column, and that of conditions over many tables.
+        return {**dict(zip(self._table.scope, scope, strict=True)), "person": scope[-1]}
 
 
 def bound_to(scope: Scope, key_id: UUID) -> bytes:

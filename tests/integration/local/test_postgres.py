@@ -44,11 +44,8 @@ def _one(url: str, query: str) -> object:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> object:
-    folder = tmp_path_factory.mktemp("postgres")
-    for step in (folder, *list(folder.parents)[:2]):
-        step.chmod(0o711)
-    with running_postgres(folder / "home") as running:
+def server(reachable_to_all: Path) -> object:
+    with running_postgres(reachable_to_all / "home") as running:
         yield running
 
 

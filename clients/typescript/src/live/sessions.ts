@@ -12,6 +12,7 @@ export interface SessionsState extends FeedState {
   readonly sessions: ReadonlyMap<string, Session>;
   /** Which of them the feed told: it keeps them up to date, and knows better than any page. */
   readonly told: ReadonlySet<string>;
+  readonly deleted: ReadonlySet<string>;
   readonly hasMore: boolean;
   /** Gives the next page of the list, once the first one was asked for. */
   readonly pageToken: string;
@@ -22,6 +23,7 @@ export const NO_SESSIONS: SessionsState = {
   resumeToken: "",
   sessions: new Map(),
   told: new Set(),
+  deleted: new Set(),
   hasMore: false,
   pageToken: "",
 };
@@ -51,14 +53,18 @@ export function applySessions(
   }
   const sessions = new Map(state.sessions);
   const told = new Set(state.told);
+  const deleted = new Set(state.deleted);
   for (const { change } of frame.changes) {
     if (change.case === "upserted") {
       sessions.set(change.value.sessionId, change.value);
       told.add(change.value.sessionId);
+    } else if (change.case === "deleted") {
+      sessions.delete(change.value.sessionId);
+      deleted.add(change.value.sessionId);
     }
   }
   const hasMore = opening ? told.size >= newest : state.hasMore;
-  return { ...state, sessions, told, hasMore };
+  return { ...state, sessions, told, deleted, hasMore };
 }
 
 /** Takes in a page of the list: where the feed has told of a session, the feed is right. */
@@ -69,7 +75,7 @@ export function learnSessionsPage(
 ): SessionsState {
   const sessions = new Map(state.sessions);
   for (const session of page) {
-    if (!state.told.has(session.sessionId)) {
+    if (!state.told.has(session.sessionId) && !state.deleted.has(session.sessionId)) {
       sessions.set(session.sessionId, session);
     }
   }
