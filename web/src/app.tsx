@@ -1,6 +1,8 @@
-import { createInglenook } from "inglenook";
+import { createInglenook, type ErasureReceipt } from "inglenook";
 import { InglenookProvider } from "inglenook/react";
 import { type ReactNode, useEffect, useState } from "react";
+import { ErasedPage } from "./account/erasure";
+import { DeletionWindow } from "./sessions/deletion";
 import { Shell } from "./shell/shell";
 import type { Configuration } from "./sign_in/configuration";
 import type { Identity } from "./sign_in/identity";
@@ -9,6 +11,10 @@ import { SignInPage } from "./sign_in/sign_in_page";
 /** The whole app: signing in, and then what is the person's own. */
 export function App(props: { configuration: Promise<Configuration> }): ReactNode {
   const [identity, setIdentity] = useState<Identity>();
+  const [receipt, setReceipt] = useState<ErasureReceipt>();
+  if (receipt !== undefined) {
+    return <ErasedPage receipt={receipt} />;
+  }
   if (identity === undefined) {
     return <SignInPage configuration={props.configuration} onSignedIn={setIdentity} />;
   }
@@ -16,16 +22,30 @@ export function App(props: { configuration: Promise<Configuration> }): ReactNode
     identity.signOut();
     setIdentity(undefined);
   };
-  return <SignedIn key={identity.key} identity={identity} onSignOut={signOut} />;
+  const erased = (of: ErasureReceipt) => {
+    signOut();
+    setReceipt(of);
+  };
+  return <SignedIn key={identity.key} identity={identity} onSignOut={signOut} onErased={erased} />;
 }
 
-function SignedIn(props: { identity: Identity; onSignOut: () => void }): ReactNode {
+function SignedIn(props: {
+  identity: Identity;
+  onSignOut: () => void;
+  onErased: (receipt: ErasureReceipt) => void;
+}): ReactNode {
   const { getToken } = props.identity;
   const [client] = useState(() => createInglenook({ baseUrl: location.origin, getToken }));
   useEffect(() => () => client.close(), [client]);
   return (
     <InglenookProvider client={client}>
-      <Shell onSignOut={props.onSignOut} />
+      <DeletionWindow>
+        <Shell
+          onSignOut={props.onSignOut}
+          onErased={props.onErased}
+          renewSignIn={() => getToken({ fresh: true })}
+        />
+      </DeletionWindow>
     </InglenookProvider>
   );
 }

@@ -3,6 +3,7 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import {
   type Session,
+  SessionChangeSchema,
   SessionSchema,
   type WatchSessionsResponse,
   WatchSessionsResponseSchema,
@@ -21,7 +22,9 @@ function session(sessionId: string, activity: number): Session {
 
 function upserted(...sessions: Session[]): WatchSessionsResponse {
   return create(WatchSessionsResponseSchema, {
-    changes: sessions.map((value) => ({ change: { case: "upserted", value } })),
+    changes: sessions.map((value) =>
+      create(SessionChangeSchema, { change: { case: "upserted", value } }),
+    ),
   });
 }
 

@@ -1,11 +1,17 @@
+import type { ErasureReceipt } from "inglenook";
 import { useInglenook, useMe } from "inglenook/react";
 import { type FormEvent, type ReactNode, useState } from "react";
 import { Link } from "../shell/address";
 import { advice } from "../shell/advice";
-import { exportMessages } from "./export";
+import { ErasureForm } from "./erasure";
+import { exportEverything } from "./export";
 
 /** What the person is called, everything of theirs as a file, and the way out. */
-export function AccountPage(props: { onSignOut: () => void }): ReactNode {
+export function AccountPage(props: {
+  onSignOut: () => void;
+  onErased: (receipt: ErasureReceipt) => void;
+  renewSignIn: () => Promise<unknown>;
+}): ReactNode {
   const client = useInglenook();
   const { user } = useMe();
   const [told, setTold] = useState("");
@@ -54,21 +60,23 @@ export function AccountPage(props: { onSignOut: () => void }): ReactNode {
       )}
       <h2>Everything you said</h2>
       <p>
-        All your conversations as one file, readable by people and programs. It is not encrypted:
-        keep it where only you can get at it.
+        Your profile and all your conversations as one file, readable by people and programs. It is
+        not encrypted: keep it where only you can get at it.
       </p>
       <button
         type="button"
         onClick={() =>
-          void attempt(() => exportMessages(client), "Collecting…", "Your file is saved.")
+          void attempt(() => exportEverything(client), "Collecting…", "Your file is saved.")
         }
       >
-        Export all conversations
+        Export everything
       </button>
       <h2>Leave</h2>
       <button type="button" onClick={props.onSignOut}>
         Sign out
       </button>
+      <h2>Erase</h2>
+      <ErasureForm renewSignIn={props.renewSignIn} onErased={props.onErased} />
     </section>
   );
 }

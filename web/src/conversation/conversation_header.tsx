@@ -2,8 +2,9 @@ import { type Session, SessionState } from "inglenook";
 import { useInglenook } from "inglenook/react";
 import { type FormEvent, type ReactNode, useState } from "react";
 import { exportMessages } from "../account/export";
+import { useDeletion } from "../sessions/deletion";
 import { titleOf } from "../sessions/title";
-import { Link } from "../shell/address";
+import { goTo, Link } from "../shell/address";
 import { advice } from "../shell/advice";
 import { Menu } from "../shell/menu";
 
@@ -14,6 +15,7 @@ export function ConversationHeader(props: {
 }): ReactNode {
   const { sessionId, session } = props;
   const client = useInglenook();
+  const deletion = useDeletion();
   const [renaming, setRenaming] = useState(false);
   const [problem, setProblem] = useState("");
   const completed = session?.state === SessionState.COMPLETED;
@@ -71,6 +73,16 @@ export function ConversationHeader(props: {
             onClick={() => void attempt(() => exportMessages(client, sessionId))}
           >
             Export
+          </button>
+          <button
+            type="button"
+            className="grave"
+            onClick={() => {
+              deletion.begin(session);
+              goTo("/", undefined, true);
+            }}
+          >
+            Delete
           </button>
         </Menu>
       )}

@@ -5,12 +5,15 @@ import { type ReactNode, useState } from "react";
 import { goTo, Link } from "../shell/address";
 import { advice } from "../shell/advice";
 import { shortDay } from "../shell/days";
+import { useDeletion } from "./deletion";
 import { titleOf } from "./title";
 
 /** The person's conversations, the one with the latest activity first. */
 export function SessionList(props: { open: string }): ReactNode {
   const { sessions, status, hasMore, loadMore } = useSessions();
   const client = useInglenook();
+  const deletion = useDeletion();
+  const shown = sessions.filter(({ sessionId }) => sessionId !== deletion.sessionId);
   const [problem, setProblem] = useState("");
 
   const begin = async () => {
@@ -30,12 +33,12 @@ export function SessionList(props: { open: string }): ReactNode {
         New conversation
       </button>
       {problem && <p role="alert">{problem}</p>}
-      {sessions.length === 0 && status === "loading" && <p className="hint">Loading…</p>}
-      {sessions.length === 0 && status === "live" && (
+      {shown.length === 0 && status === "loading" && <p className="hint">Loading…</p>}
+      {shown.length === 0 && status === "live" && (
         <p className="hint">No conversations yet. Begin one whenever you like.</p>
       )}
       <ul>
-        {sessions.map((session) => (
+        {shown.map((session) => (
           <li key={session.sessionId}>
             <Entry session={session} open={session.sessionId === props.open} />
           </li>

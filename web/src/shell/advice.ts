@@ -13,6 +13,10 @@ export function advice(thrown: unknown): string {
       return "It was changed meanwhile. Look again and repeat it if you still want to.";
     case "REQUEST_INVALID":
       return error.violations.map((broken) => sentence(broken.description)).join(" ");
+    case "PERSON_ERASED":
+      return "This account was erased. Sign in as somebody else.";
+    case "TOKEN_NOT_FRESH":
+      return "Sign out and in again first, so that it is certain that it is you.";
     case "DATA_UNREADABLE":
       return "What is stored here cannot be read. Please tell whoever runs this server.";
   }

@@ -19,7 +19,7 @@ export function Connection(props: {
     return () => clearTimeout(timer);
   }, [troubled]);
   const shown = troubled && lasting;
-  const signedOut = error?.status === "UNAUTHENTICATED";
+  const signedOut = error?.status === "UNAUTHENTICATED" || error?.reason === "PERSON_ERASED";
   return (
     <div role="status" className={shown ? "connection" : undefined}>
       {shown && !signedOut && (status === "failed" ? advice(error) : SENTENCES[status])}

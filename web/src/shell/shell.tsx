@@ -1,3 +1,4 @@
+import type { ErasureReceipt } from "inglenook";
 import { useMe, useSessions, useUnsent } from "inglenook/react";
 import { type ReactNode, useEffect, useRef } from "react";
 import { AccountPage } from "../account/account_page";
@@ -8,8 +9,14 @@ import { Link, type Page, pageAt, usePath } from "./address";
 import { Connection } from "./connection";
 import { Flame } from "./flame";
 
+interface Leaving {
+  onSignOut: () => void;
+  onErased: (receipt: ErasureReceipt) => void;
+  renewSignIn: () => Promise<unknown>;
+}
+
 /** The frame around every page: the list of conversations beside it, and how the connection stands. */
-export function Shell(props: { onSignOut: () => void }): ReactNode {
+export function Shell(props: Leaving): ReactNode {
   const path = usePath();
   const page = pageAt(path);
   const { status, error } = useSessions();
@@ -22,7 +29,7 @@ export function Shell(props: { onSignOut: () => void }): ReactNode {
       <Sidebar page={page} />
       <main id="main" tabIndex={-1}>
         <Connection status={status} error={error} onSignIn={props.onSignOut} />
-        <PageContent page={page} onSignOut={props.onSignOut} />
+        <PageContent page={page} {...props} />
       </main>
       <FocusOnChange path={path} />
     </div>
@@ -51,14 +58,15 @@ function Sidebar(props: { page: Page }): ReactNode {
   );
 }
 
-function PageContent(props: { page: Page; onSignOut: () => void }): ReactNode {
-  switch (props.page.name) {
+function PageContent(props: Leaving & { page: Page }): ReactNode {
+  const { page, ...leaving } = props;
+  switch (page.name) {
     case "conversation":
-      return <ConversationPage key={props.page.sessionId} sessionId={props.page.sessionId} />;
+      return <ConversationPage key={page.sessionId} sessionId={page.sessionId} />;
     case "search":
       return <SearchPage />;
     case "account":
-      return <AccountPage onSignOut={props.onSignOut} />;
+      return <AccountPage {...leaving} />;
     case "start":
       return (
         <section className="quiet start">
