@@ -19,7 +19,20 @@ from bench.figures import Results
 from bench.load import h2load_version
 from bench.machine import described, sync_milliseconds
 from bench.report import Run, figures_table, shares_table, write
-from bench.scenarios import appends, gateway, hot, imports, pages, profiles, searches, stored
+from bench.scenarios import (
+    appends,
+    gateway,
+    hot,
+    idle,
+    imports,
+    latency,
+    pages,
+    profiles,
+    pushes,
+    searches,
+    stored,
+    storm,
+)
 from local.errors import StackError, StopRequestedError
 from local.stack import Stack, free_ports
 
@@ -32,6 +45,10 @@ _SCENARIOS: dict[str, Callable[[Bench, Results], None]] = {
     "import and memory": imports.measure,
     "pages": pages.measure,
     "search and export": searches.measure,
+    "latency of live updates": latency.measure,
+    "pushes to watchers": pushes.measure,
+    "memory of idle watchers": idle.measure,
+    "reconnect storm": storm.measure,
     "stored messages": stored.measure,
 }
 
@@ -39,7 +56,7 @@ _SCENARIOS: dict[str, Callable[[Bench, Results], None]] = {
 def main() -> None:
     """Measures, prints the table, and writes it."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a rough run of about 90 seconds")
+    parser.add_argument("--quick", action="store_true", help="a rough run of about 3 minutes")
     parser.add_argument("--only", choices=sorted(_SCENARIOS), help="one scenario; writes no page")
     arguments = parser.parse_args()
     effort = QUICK if arguments.quick else FULL

@@ -63,6 +63,8 @@ class Bench:
         self._sessions = grpc.insecure_channel(stack.ports.address("sessions"))
         self._messages = grpc.insecure_channel(stack.ports.address("messages"))
         self._echo_address = f"127.0.0.1:{_free_port()}"
+        self.streams_address = f"127.0.0.1:{_free_port()}"
+        """Where the bare server of streams answers, once it was started."""
 
     def close(self) -> None:
         """Closes what this opened; the stack runs on."""
@@ -82,15 +84,25 @@ class Bench:
     def start_echo(self) -> None:
         """Starts the echo, which answers with as many bytes as an append's answer has."""
         response = self.append_once(self.person("echo"))
+        self._start("echo", [self._echo_address, str(response)])
+
+    def start_streams(self) -> None:
+        """Starts the bare server of streams, anew where it runs."""
+        if "streams" in self.stack.processes.pids():
+            self.stack.processes.stop("streams")
+        self._start("streams", [self.streams_address])
+
+    def _start(self, name: str, arguments: list[str]) -> None:
+        """Starts a program of the bench that listens on the first of its arguments."""
         spec = ProcessSpec(
-            name="echo",
-            command=[sys.executable, "-m", "bench.echo", self._echo_address, str(response)],
+            name=name,
+            command=[sys.executable, "-m", f"bench.{name}", *arguments],
             environment=inherited_environment(),
-            log=self.stack.home.logs / "echo.log",
-            ready=self._echo_answers,
+            log=self.stack.home.logs / f"{name}.log",
+            ready=lambda: _answers(arguments[0]),
         )
         self.stack.processes.start(spec)
-        self.stack.processes.wait_until_ready("echo", _READY_SECONDS)
+        self.stack.processes.wait_until_ready(name, _READY_SECONDS)
 
     def person(self, name: str) -> Person:
         """Someone with a conversation in which something was said."""
@@ -106,11 +118,24 @@ class Bench:
 
     def append_once(self, person: Person) -> int:
         """Appends a message; gives the size of the answer."""
-        # Also just after a restart, when the channel still knows the old process.
-        answer = self.messages.AppendMessage(
-            _append(person), metadata=person.metadata, wait_for_ready=True, timeout=_READY_SECONDS
-        )
-        return answer.ByteSize()
+        deadline = time.monotonic() + _READY_SECONDS
+        while True:
+            try:
+                # Also just after a restart, when the channel still knows the old process.
+                answer = self.messages.AppendMessage(
+                    _append(person),
+                    metadata=person.metadata,
+                    wait_for_ready=True,
+                    timeout=_READY_SECONDS,
+                )
+            except grpc.RpcError as error:
+                # Just after the start the service may not have reached the others yet.
+                code = error.code() if isinstance(error, grpc.Call) else None
+                if code is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > deadline:
+                    raise
+                time.sleep(_SETTLING_SECONDS)
+            else:
+                return answer.ByteSize()
 
     def append_load(self, person: Person, callers: int, *, gateway: bool = False) -> Load:
         """Callers that append to a person's conversation."""
@@ -173,14 +198,15 @@ class Bench:
         path.write_bytes(content)
         return path
 
-    def _echo_answers(self) -> bool:
-        host, _, port = self._echo_address.rpartition(":")
-        with socket.socket() as probe:
-            return probe.connect_ex((host, int(port))) == 0
-
 
 def _append(person: Person) -> AppendMessageRequest:
     return AppendMessageRequest(session_id=person.session_id, content=CONTENT)
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0
 
 
 def _free_port() -> int:

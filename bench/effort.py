@@ -19,6 +19,12 @@ class Effort:
     """Messages that are imported and exported while the memory is looked at."""
     stored: tuple[int, int]
     """Messages in the table when appends are compared by it."""
+    idle: tuple[int, int]
+    """Watchers that are open while the memory is looked at."""
+    idle_repeats: int
+    """How often that is done, each time with processes that were just started."""
+    storm: int
+    """Watchers that resume at once."""
 
 
 FULL = Effort(
@@ -29,6 +35,9 @@ FULL = Effort(
     sizes=(100, 10_000, 100_000),
     imported=100_000,
     stored=(10_000, 1_000_000),
+    idle=(1_000, 10_000),
+    idle_repeats=2,
+    storm=2_000,
 )
 QUICK = Effort(
     name="quick",
@@ -38,4 +47,7 @@ QUICK = Effort(
     sizes=(100, 1_000, 10_000),
     imported=10_000,
     stored=(10_000, 100_000),
+    idle=(500, 2_000),
+    idle_repeats=1,
+    storm=500,
 )

@@ -9,18 +9,23 @@ _LARGEST = 4
 def explained(results: Results) -> list[str]:
     """A paragraph for each target that was missed."""
     return [
-        f"**{figure.what}**: {figure.ratio.median:.2f} of {figure.against}, where"
-        f" {figure.at_least:g} is the target.{_because(figure, results)}"
+        f"**{figure.what}**: {_missed(figure)} is the target.{_because(figure, results)}"
         for figure in results.figures
-        if figure.met is False and figure.ratio is not None
+        if figure.met is False
     ]
+
+
+def _missed(figure: Figure) -> str:
+    if figure.under is None and figure.ratio is not None:
+        return f"{figure.ratio.median:.2f} of {figure.against}, where {figure.target}"
+    return f"{figure.measured.median:.2f} {figure.unit}, where {figure.target}"
 
 
 def _because(figure: Figure, results: Results) -> str:
     """What the run knows of the cause, or how far apart its repeats were."""
     if figure.what.startswith("AppendMessage"):
         return f" {_where_it_goes(results)}"
-    if "gateway" in figure.what:
+    if figure.what.startswith("append through the gateway"):
         envoy = _figure(results, figure.what.replace("append", "processor time in Envoy, append"))
         taken = "" if envoy is None else f" Envoy takes {envoy.measured.median:,.0f} us for each."
         return f"{taken}{_spread(figure)}"
@@ -28,12 +33,13 @@ def _because(figure: Figure, results: Results) -> str:
 
 
 def _spread(figure: Figure) -> str:
-    if figure.ratio is None or figure.at_least is None:
+    bounded = figure.ratio if figure.under is None else figure.measured
+    if bounded is None:
         return ""
-    kept = sum(ratio >= figure.at_least for ratio in figure.ratio.values)
+    kept, repeats = figure.kept
     return (
-        f" Its repeats were between {figure.ratio.lowest:.2f} and {figure.ratio.highest:.2f};"
-        f" {kept} of {len(figure.ratio.values)} met the target."
+        f" Its repeats were between {bounded.lowest:.2f} and {bounded.highest:.2f};"
+        f" {kept} of {repeats} met the target."
     )
 
 

@@ -20,13 +20,46 @@ class Figure:
     ratio: Series | None = None
     at_least: float | None = None
     """The budget's bound of the ratio."""
+    at_most: float | None = None
+    """The budget's bound of the ratio, where less is better."""
+    under: float | None = None
+    """The budget's bound of what was measured itself."""
 
     @property
     def met(self) -> bool | None:
         """Whether the budget was kept; None where it has no bound."""
-        if self.ratio is None or self.at_least is None:
-            return None
-        return self.ratio.median >= self.at_least
+        bounded = self._bounded
+        return None if bounded is None else self.keeps(bounded.median)
+
+    @property
+    def kept(self) -> tuple[int, int]:
+        """How many of the repeats kept the budget, and how many there were."""
+        values = () if self._bounded is None else self._bounded.values
+        return sum(map(self.keeps, values)), len(values)
+
+    @property
+    def target(self) -> str:
+        """The budget's bound in words; empty where it has none."""
+        if self.under is not None:
+            return f"under {self.under:g} {self.unit}"
+        if self.at_most is not None:
+            return f"at most {self.at_most:g}"
+        return "" if self.at_least is None else f"at least {self.at_least:g}"
+
+    def keeps(self, value: float) -> bool:
+        """Whether a value of what is bounded is within the budget."""
+        if self.under is not None:
+            return value < self.under
+        if self.at_most is not None:
+            return value <= self.at_most
+        return self.at_least is None or value >= self.at_least
+
+    @property
+    def _bounded(self) -> Series | None:
+        """What the budget bounds: what was measured, or its ratio."""
+        if self.under is not None:
+            return self.measured
+        return self.ratio if self.target else None
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ a ratio is that of each pair, and its median is what counts.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from statistics import median
 
 
@@ -51,3 +52,8 @@ def in_turn(measures: Mapping[str, Callable[[], float]], repeats: int) -> dict[s
         for name in names:
             values[name].append(measures[name]())
     return {name: series_of(measured) for name, measured in values.items()}
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value that this share of all do not exceed: at 0.99, all but the largest hundredth."""
+    return sorted(values)[max(0, ceil(share * len(values)) - 1)]

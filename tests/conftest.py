@@ -16,10 +16,11 @@ from local.stack import Stack, free_ports
 from services.runtime.jwks import write_signing_key
 from services.runtime.service_tokens import ServiceTokens
 
-_RESPONDERS_ISSUER = "inglenook-responders"
 # Tests start processes while gRPC runs in this one. They become other programs at once, and what
 # gRPC does between fork and exec, for those that do not, can crash them.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
+
+_RESPONDERS_ISSUER = "inglenook-responders"
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from inglenook.sessions.v1.sessions_pb2_grpc import SessionsServiceStub
 from pydantic import Field
 
 from services.messages.appender import Appender
+from services.messages.checks import CHECKS
 from services.messages.conversations import Conversations
 from services.messages.deliveries import owed_by_messages
 from services.messages.erasing import Erasing
@@ -110,7 +111,7 @@ async def run(settings: MessagesSettings) -> None:
 def main() -> None:
     """Runs the command that the program was started with."""
     parser, _ = commands_of("messages")
-    Program("messages", MessagesSettings, run, DATA_KEYS, OUTBOX).main(parser, sys.argv[1:])
+    Program("messages", MessagesSettings, run, DATA_KEYS, OUTBOX, CHECKS).main(parser, sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -262,7 +262,7 @@ _OVERDUE = statement(
     .where(
         GROWS,
         _is_overdue,
-        # What is erased goes with its conversation.
+        # Of a deleted conversation everything goes: there is nothing to end.
         select(literal(1))
         .select_from(CONVERSATIONS)
         .where(

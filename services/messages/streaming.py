@@ -83,7 +83,6 @@ class GrowingMessages:
         self,
         conversations: Conversations,
         keys: DataKeys,
-        keys: DataKeys,
         store: MessageStore,
         growth: GrowthStore,
         writer: Writer,

@@ -28,6 +28,7 @@ from psycopg import Error
 
 from services.runtime.errors import Refusal, server_stopping
 from services.runtime.kept_frames import Frame, KeptFrames
+from services.runtime.news import News
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ class _OpenFeed(Generic[Change]):
     """A feed that somebody in this process follows."""
 
     def __init__(self, source: Source[Change], kept: KeptFrames) -> None:
-        self.followers: set[asyncio.Event] = set()
+        self.followers: set[News] = set()
         self.revision = 0
         """The highest revision that is known to be stored."""
         self.over = False
@@ -207,7 +208,7 @@ class Feeds:
         self._stopping = False
         self._open: dict[str, _OpenFeed[Any]] = {}
         self._kept = KeptFrames(_KEPT_BYTES)
-        self._look = asyncio.Event()
+        self._look = News()
         self._poll: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "Feeds":
@@ -277,7 +278,7 @@ class Feeds:
         """
         if source.epoch != self._epoch:
             raise _went_back()
-        news = asyncio.Event()
+        news = News()
         # Joined before the first read, so that what commits after it is not missed.
         feed = self._open.get(source.name)
         if feed is None or feed.over:
@@ -297,7 +298,7 @@ class Feeds:
         self,
         feed: _OpenFeed[Change],
         source: Source[Change],
-        news: asyncio.Event,
+        news: News,
         start: Start[Change],
         heartbeat: float,
     ) -> AsyncGenerator[bytes, None]:
@@ -326,7 +327,7 @@ class Feeds:
             elif not current:
                 current = True
                 payload = source.frame(revision, Signal.CURRENT)
-            elif await _is_set(news, silent_since + heartbeat - now()):
+            elif await news.wait(silent_since + heartbeat - now()):
                 continue
             else:
                 payload = source.frame(revision, Signal.HEARTBEAT)
@@ -340,7 +341,7 @@ class Feeds:
 
     async def _poll_always(self) -> None:
         while True:
-            if await _is_set(self._look, POLL_SECONDS):
+            if await self._look.wait(POLL_SECONDS):
                 self._look.clear()
             try:
                 await self._poll_all()
@@ -364,18 +365,10 @@ class Feeds:
                     feed.learn(found)
 
 
-async def _is_set(event: asyncio.Event, seconds: float) -> bool:
-    """Whether an event is set, now or within so many seconds."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    return event.is_set()
-
-
 def _went_back() -> Refusal:
     """The feed cannot be followed from where its followers stand."""
     return Refusal(
         grpc.StatusCode.UNAVAILABLE,
         Reason.REASON_DEPENDENCY_UNAVAILABLE,
-        "The database was put back to an older state. Watch again with the last resume token.",
+        "What is stored is behind what was sent. Watch again with the last resume token.",
     )

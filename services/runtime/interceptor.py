@@ -89,7 +89,7 @@ class CallInterceptor(AsyncServerInterceptor):
             guarded = self._guard_of(method_name)
             identity = await self._admit(guarded.method, metadata, request_id)
             if guarded.method.client_streaming:
-                sent = _until(_deadline(identity), aiter(request_or_iterator))
+                sent = _until(_ends_at(identity), aiter(request_or_iterator))
                 response = await method(self._read_each(guarded, sent), context)
             elif guarded.method.server_streaming:
                 frames = method(self._read(guarded, request_or_iterator), context)
@@ -192,43 +192,60 @@ async def _guarded_stream(
     started: float,
 ) -> AsyncIterator[Any]:
     """A handler's frames, for as long as the caller's token is good."""
+    ends_at = _ends_at(identity)
     try:
         # Closed at once when the caller leaves: it is not left to the garbage collector.
-        async with aclosing(frames), aclosing(_until(_deadline(identity), frames)) as timely:
-            async for frame in timely:
+        async with aclosing(frames):
+            # Not through `_until`: another generator in between is memory of every idle stream.
+            while True:
+                try:
+                    frame = await _next(frames, ends_at)
+                except StopAsyncIteration:
+                    break
                 yield frame
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a refusal
         await _refuse(error, context, method_name, started)
     _note(method_name, "OK", started)
 
 
-def _deadline(identity: Identity | None) -> float:
-    """When a call's streams end, in seconds since the epoch."""
-    return float("inf") if identity is None else identity.expires_at
+def _ends_at(identity: Identity | None) -> float | None:
+    """When a call's streams end, on the event loop's clock; None for never."""
+    if identity is None or identity.expires_at == float("inf"):
+        return None
+    return asyncio.get_running_loop().time() + (identity.expires_at - time.time())
 
 
-async def _until(deadline: float, frames: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
-    """The frames that come before `deadline`, in seconds since the epoch.
+async def _until(ends_at: float | None, parts: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
+    """The parts of a stream that come before its end.
 
     Raises:
-        Refusal: TOKEN_EXPIRED, at the deadline.
+        Refusal: TOKEN_EXPIRED, at the end.
     """
-    loop = asyncio.get_running_loop()
-    ends_at = None if deadline == float("inf") else loop.time() + (deadline - time.time())
     while True:
-        # Around each frame and never around a yield: a timeout that cancels the task while the
-        # consumer runs would hit the consumer.
-        limit = asyncio.timeout_at(ends_at)
         try:
-            async with limit:
-                frame = await anext(frames)
+            part = await _next(parts, ends_at)
         except StopAsyncIteration:
             return
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            raise token_expired() from None
-        yield frame
+        yield part
+
+
+async def _next(parts: AsyncIterator[Any], ends_at: float | None) -> Any:  # noqa: ANN401 - any stream's
+    """The next part of a stream, if it comes before the stream's end.
+
+    Raises:
+        StopAsyncIteration: there is none any more.
+        Refusal: TOKEN_EXPIRED, at the end.
+    """
+    # Around each part and never around a yield: a timeout that cancels the task while the consumer
+    # runs would hit the consumer.
+    limit = asyncio.timeout_at(ends_at)
+    try:
+        async with limit:
+            return await anext(parts)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise token_expired() from None
 
 
 async def _passed_on(

@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import inspect
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -13,6 +13,7 @@ import uvloop
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
+from services.runtime.checks import Check, DifferencesError, check_lines
 from services.runtime.database import Database
 from services.runtime.encryption.commands import KeysCommand, add_keys_commands
 from services.runtime.encryption.data_key_table import DataKeyTable
@@ -50,6 +51,8 @@ class Program(Generic[Settings]):
     """Where its data keys are stored."""
     outbox: OutboxTable
     """Where what it owes to other services is stored."""
+    checks: Sequence[Check]
+    """What is always so of what it stores."""
 
     def main(self, commands: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
         """Serves, migrates, or looks after keys; gives back the arguments of any other command."""
@@ -63,6 +66,14 @@ class Program(Generic[Settings]):
                 migrate(load(MigrationSettings), self.name, migrations)
             case "keys":
                 self._look_after_keys(parsed)
+            case "check":
+                try:
+                    self._print(
+                        load(DatabaseSettings),
+                        lambda database: check_lines(database, self.checks),
+                    )
+                except DifferencesError as error:
+                    sys.exit(f"{self.name}: {error}")
             case "outbox":
                 settings = load(DatabaseSettings)
                 self._print(settings, lambda database: outbox_lines(database, self.outbox, parsed))
@@ -115,6 +126,7 @@ def commands_of(name: str) -> tuple[argparse.ArgumentParser, Any]:
     )
     commands = parser.add_subparsers(dest="command", metavar="command")
     commands.add_parser("migrate", help="bring the role, the schema and the tables up to date")
+    commands.add_parser("check", help="compute counts and pointers anew, and report differences")
     add_outbox_commands(
         commands.add_parser("outbox", help="look after what other services are owed")
     )

@@ -17,6 +17,7 @@ from services.runtime.program import Program, commands_of
 from services.runtime.server import Implementation, serve
 from services.runtime.settings import ServiceSettings
 from services.sessions.activity import Activities
+from services.sessions.checks import CHECKS
 from services.sessions.deletion import Deletions, owed_by_sessions
 from services.sessions.live import session_feeds
 from services.sessions.service import Sessions
@@ -63,7 +64,7 @@ async def run(settings: SessionsSettings) -> None:
 def main() -> None:
     """Runs the command that the program was started with."""
     parser, _ = commands_of("sessions")
-    Program("sessions", SessionsSettings, run, DATA_KEYS, OUTBOX).main(parser, sys.argv[1:])
+    Program("sessions", SessionsSettings, run, DATA_KEYS, OUTBOX, CHECKS).main(parser, sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from services.runtime.peers import channel_to
 from services.runtime.program import Program, commands_of
 from services.runtime.server import Implementation, serve
 from services.runtime.settings import ServiceSettings
+from services.users.checks import CHECKS
 from services.users.erasing import Erasing, owed_by_users
 from services.users.exporting import Exporting
 from services.users.live import user_feeds
@@ -85,7 +86,9 @@ def main() -> None:
     token = commands.add_parser("token", help="print a development token")
     token.add_argument("--as", dest="person", required=True, help="whom it signs in: a name")
     token.add_argument("--hours", type=float, default=24.0, help="how long it is good (24)")
-    arguments = Program("users", UsersSettings, run, DATA_KEYS, OUTBOX).main(parser, sys.argv[1:])
+    arguments = Program("users", UsersSettings, run, DATA_KEYS, OUTBOX, CHECKS).main(
+        parser, sys.argv[1:]
+    )
     if arguments.command == "token":
         _print_token(arguments.person, arguments.hours)
 

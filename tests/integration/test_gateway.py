@@ -52,7 +52,7 @@ service EchoService {
     option (google.api.http) = { get: "/v1/tell/{text}" };
   }
   rpc Whisper(EchoRequest) returns (EchoResponse) {
-    option (inglenook.access.v1.allow) = ACCESS_SERVICE;
+    option (inglenook.access.v1.allow) = ACCESS_DELEGATE;
     option (google.api.http) = { get: "/v1/whisper/{text}" };
   }
 }

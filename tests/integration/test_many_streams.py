@@ -5,7 +5,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import httpx
@@ -23,6 +23,9 @@ from local.stack import Stack, free_ports
 from tests.integration.calls import Refused
 from tests.integration.replicas import start_replica
 from tests.integration.streams import Feed, RefusedError, current, feed_of
+
+if TYPE_CHECKING:
+    from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceAsyncStub
 
 GUARD = 120.0
 TOO_MANY = Refused("RESOURCE_EXHAUSTED", "TOO_MANY_STREAMS")
@@ -84,7 +87,8 @@ class Client:
         channel = self._channels[self._next % len(self._channels)]
         self._next += 1
         request = WatchMessagesRequest(session_id=self._session, heartbeat_seconds=60)
-        return MessagesServiceStub(channel).WatchMessages(request, metadata=self.metadata)
+        stub: MessagesServiceAsyncStub = MessagesServiceStub(channel)
+        return stub.WatchMessages(request, metadata=self.metadata)
 
     async def say(self, content: str) -> None:
         request = AppendMessageRequest(session_id=self._session, content=content)

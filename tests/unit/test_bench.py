@@ -9,7 +9,7 @@ from bench.explanations import explained
 from bench.figures import Figure, Results
 from bench.load import grpc_frame, parsed_report
 from bench.report import Run, document, figures_table, write
-from bench.series import Series, in_turn, series_of
+from bench.series import Series, in_turn, percentile, series_of
 from bench.shares import GRPC, shares_of
 
 REPORT = """
@@ -61,6 +61,16 @@ def test_things_are_measured_in_turn_forwards_and_backwards() -> None:
     assert measured["a"].values == (1.0, 4.0, 5.0)
 
 
+def test_a_percentile_is_the_value_that_so_many_do_not_exceed() -> None:
+    values = [float(number) for number in range(100, 0, -1)]
+    assert (percentile(values, 0.5), percentile(values, 0.99), percentile(values, 1)) == (
+        50,
+        99,
+        100,
+    )
+    assert percentile([7.0], 0.99) == 7.0
+
+
 def test_a_sample_counts_for_the_innermost_work_it_is_in() -> None:
     writer = "Writer._write_batch (services/messages/writer.py:7)"
     database = "Database.in_one_trip (services/runtime/database.py:9);wait (psycopg/waiting.py:2)"
@@ -106,6 +116,35 @@ def test_a_budget_is_met_from_its_bound_on(ratio: float, met: bool) -> None:
     assert ("missed" in figures_table([_figure(ratio)])) is not met
 
 
+def _memory(ratio: float) -> Figure:
+    one = Series((30.0,))
+    return Figure("memory", "idle", "KiB", one, "bare", Series((1.0, ratio, 9.0)), at_most=1.6)
+
+
+@pytest.mark.parametrize(("ratio", "met"), [(1.6, True), (1.61, False)])
+def test_where_less_is_better_a_budget_is_met_up_to_its_bound(ratio: float, met: bool) -> None:
+    assert _memory(ratio).met is met
+    assert "| at most 1.6 |" in figures_table([_memory(ratio)])
+
+
+@pytest.mark.parametrize(("latency", "met"), [(49.9, True), (50.0, False)])
+def test_a_budget_may_bound_what_was_measured_itself(latency: float, met: bool) -> None:
+    figure = Figure("p99", "20/s", "ms", Series((latency,)), under=50)
+    assert figure.met is met
+    assert "| under 50 ms |" in figures_table([figure])
+
+
+def test_what_is_too_much_is_explained_as_what_is_too_little() -> None:
+    late = Figure("p99", "20/s", "ms", Series((40.0, 60.0, 80.0)), under=50)
+    told = explained(Results(figures=[_memory(2.0), late]))
+    assert [paragraph.partition(". Its")[0] for paragraph in told] == [
+        "**memory**: 2.00 of bare, where at most 1.6 is the target",
+        "**p99**: 60.00 ms, where under 50 ms is the target",
+    ]
+    assert told[0].endswith("Its repeats were between 1.00 and 9.00; 1 of 3 met the target.")
+    assert told[1].endswith("Its repeats were between 40.00 and 80.00; 1 of 3 met the target.")
+
+
 def test_a_figure_without_a_bound_is_neither_met_nor_missed() -> None:
     figure = Figure("memory", "resident", "MiB", Series((120.4,)))
     assert figure.met is None
@@ -116,7 +155,7 @@ def test_a_missed_target_is_explained_by_the_numbers_of_the_run(tmp_path: Path) 
     results = Results(figures=[_figure(0.5)], shares={GRPC: 0.6, "SQL": 0.4}, profiled="4 s")
     results.not_measured["profile"] = "no py-spy"
     (told,) = explained(results)
-    assert "0.50 of echo, 4,000/s, where 0.6 is the target" in told
+    assert "0.50 of echo, 4,000/s, where at least 0.6 is the target" in told
     run = Run("2026-01-01 00:00 UTC", "full", 5, 3, {"CPU": "one"})
     page = tmp_path / "docs" / "benchmarks.md"
     write(run, results, folder=tmp_path / "results", page=page)

@@ -24,6 +24,8 @@ class Log:
         self.error: Exception | None = None
         self.open = asyncio.Event()
         self.open.set()
+        self.held_from = 1
+        """From which read on they wait until it is open."""
         self.reading = asyncio.Event()
 
     def add(self, *changes: str) -> None:
@@ -50,7 +52,8 @@ class LogSource:
         self._log.reads += 1
         found = {r: change for r, change in self._log.changes.items() if r > revision}
         self._log.reading.set()
-        await self._log.open.wait()
+        if self._log.reads >= self._log.held_from:
+            await self._log.open.wait()
         if self._log.error is not None:
             raise self._log.error
         changes = [found[r] for r in sorted(found)]
@@ -156,16 +159,19 @@ async def test_a_follower_that_leaves_does_not_end_the_read_of_others(engine: Fo
 async def test_a_read_that_fails_fails_for_those_who_wait_and_for_nobody_later(
     engine: Following,
 ) -> None:
-    first, second = await engine.current(), await engine.current()
+    first, second, sleeper = [await engine.current() for _ in range(3)]
     engine.log.add("a")
     engine.log.error = OperationalError("the database is away")
     engine.feeds.learn("log", 1)
     failed = await asyncio.gather(anext(first), anext(second), return_exceptions=True)
     assert [type(error) for error in failed] == [OperationalError, OperationalError]
-    assert not engine.feeds.is_followed("log")
     engine.log.error = None
-    follower = await engine.follow(held=0)
-    assert await anext(follower) == b"1:a"
+    assert await anext(sleeper) == b"1:a"
+    late = await engine.follow(held=0)
+    assert await anext(late) == b"1:a"
+    for follower in (sleeper, late):
+        await follower.aclose()
+    assert not engine.feeds.is_followed("log")
 
 
 async def test_a_start_that_fails_leaves_nothing_behind(engine: Following) -> None:
@@ -214,6 +220,21 @@ async def test_news_that_is_none_is_checked_once_and_what_follows_it_comes(
     engine.log.add("b")
     engine.feeds.learn("log", 2)
     assert await news == b"2:b"
+
+
+async def test_news_while_other_news_is_checked_is_not_lost(engine: Following) -> None:
+    follower = await engine.current()
+    engine.log.open.clear()
+    engine.log.held_from = 2
+    news = asyncio.ensure_future(anext(follower))
+    await engine.idle()
+    engine.feeds.learn("log", 1_000_000)
+    await engine.idle()
+    assert engine.log.reads == 2  # Both saw that there is nothing; the second was not answered.
+    engine.log.add("a")
+    engine.feeds.learn("log", 1)
+    engine.log.open.set()
+    assert await news == b"1:a"
 
 
 async def test_a_revision_that_left_nothing_behind_is_passed_over(engine: Following) -> None:
@@ -268,6 +289,22 @@ async def test_a_read_from_before_a_deletion_is_shared_with_nobody_who_comes_aft
     assert await anext(await engine.follow(held=0)) == b"2:gone"
 
 
+async def test_what_was_read_before_a_deletion_is_not_kept_after_it(engine: Following) -> None:
+    follower = await engine.current()
+    engine.log.add("secret")
+    engine.log.open.clear()
+    early = asyncio.ensure_future(anext(follower))
+    await engine.idle()
+    engine.feeds.learn("log", 1)
+    await engine.log.reading.wait()
+    engine.log.changes = {}
+    engine.log.add("gone")
+    engine.feeds.publish("log", 1, Batch(["gone"], 2, removes=True))
+    engine.log.open.set()
+    assert await early == b"1:secret"
+    assert await anext(await engine.follow(held=0)) == b"2:gone"
+
+
 async def test_a_feed_that_is_gone_refuses_its_followers(engine: Following) -> None:
     follower = await engine.current()
     engine.log.error = session_not_found()
@@ -280,6 +317,7 @@ async def test_a_feed_that_is_gone_refuses_its_followers(engine: Following) -> N
 @pytest.mark.parametrize("change", ["epoch", "revision"])
 async def test_what_is_stored_went_back_and_followers_end(engine: Following, change: str) -> None:
     engine.log.add("a", "b")
+    sleeper = await engine.current()
     waiting = [asyncio.ensure_future(anext(await engine.current())) for _ in range(3)]
     await engine.idle()
     if change == "epoch":
@@ -291,4 +329,17 @@ async def test_what_is_stored_went_back_and_followers_end(engine: Following, cha
         assert isinstance(error, Refusal)
         assert error.reason_name == "DEPENDENCY_UNAVAILABLE"
     assert engine.log.reads == 0
-    await engine.current()  # Whoever begins anew can.
+    # Whoever begins anew can, also while one of the old ones has not noticed.
+    await engine.current()
+    with pytest.raises(Refusal):
+        await anext(sleeper)
+
+
+async def test_a_wake_up_after_what_is_stored_went_back_ends_followers(engine: Following) -> None:
+    engine.log.add("a", "b")
+    follower, other = await engine.current(), await engine.current()
+    engine.log.changes, engine.log.revision = {1: "a"}, 1
+    engine.feeds.learn("log", 3)
+    for ended in (follower, other):
+        with pytest.raises(Refusal):
+            await anext(ended)

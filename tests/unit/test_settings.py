@@ -98,3 +98,16 @@ def test_an_unknown_key_provider_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(SystemExit) as refused:
         load(KeySettings)
     assert str(refused.value).startswith("INGLENOOK_KEY_PROVIDER: Input should be 'file', 'vault'")
+
+
+@pytest.mark.parametrize(
+    "url", ["nats://user:secret@nats.example:4222", "nats://token@nats.example", "http://x"]
+)
+def test_credentials_for_nats_come_by_file_and_not_in_its_url(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("INGLENOOK_NATS_URL", url)
+    with pytest.raises(SystemExit) as refused:
+        load(ServiceSettings)
+    assert "INGLENOOK_NATS_URL" in str(refused.value)
+    assert "secret" not in str(refused.value)

@@ -55,6 +55,9 @@ class NatsCarrier:
         try:
             await self._connect(client, note_end)
             await client.subscribe(self._subject, cb=take)
+            # Twice: the first may be answered by an answer that was still owed from connecting, and
+            # what is sent before the subscription has arrived would be lost without a sign.
+            await client.flush(_CONNECT_SECONDS)
             await client.flush(_CONNECT_SECONDS)
         except (Error, NkeysError, OSError) as error:
             await client.close()
