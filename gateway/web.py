@@ -44,15 +44,16 @@ def web_routes(settings: GatewaySettings) -> list[dict[str, object]]:
         *_sign_in_route(settings),
         page.at({"path": "/"}, headers),
         # What a browser asks for as a page, and is no call, is an address that the app shows.
-        *(
-            {
-                "match": {"path_separated_prefix": prefix},
-                "route": {"cluster": "nowhere", "cluster_not_found_response_code": "NOT_FOUND"},
-            }
-            for prefix in ("/v1", "/assets", "/development")
-        ),
+        *(_nowhere(prefix) for prefix in ("/v1", "/assets", "/development")),
         page.at({"prefix": "/", "headers": [_header("accept", "contains", "text/html")]}, headers),
     ]
+
+
+def _nowhere(prefix: str) -> dict[str, object]:
+    return {
+        "match": {"path_separated_prefix": prefix},
+        "route": {"cluster": "nowhere", "cluster_not_found_response_code": "NOT_FOUND"},
+    }
 
 
 def largest_file(settings: GatewaySettings) -> int:

@@ -43,7 +43,7 @@ class Tab:
 
     async def write(self, text: str) -> None:
         await self.field.fill(text)
-        await self.field.press("Enter")
+        await self.page.get_by_role("button", name="Send").click()
 
     async def sees(self, *texts: str) -> None:
         """Waits until the messages are these, and all of them stored."""

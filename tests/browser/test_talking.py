@@ -120,7 +120,7 @@ async def test_an_account_is_erased_and_leaves_a_receipt(open_tab: OpenTab) -> N
     await gina.begin()
     await gina.write("Nobody shall read this.")
     await gina.sees("Nobody shall read this.")
-    await gina.page.get_by_role("link", name="Gina-who-leaves").click()
+    await gina.page.get_by_role("link", name="Account").click()
     await gina.page.get_by_label("To erase your account").fill("ERASE")
     await gina.page.get_by_role("button", name="Erase my account").click()
     await expect(gina.page.get_by_role("heading", name="Your account is erased")).to_be_visible()

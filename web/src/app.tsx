@@ -8,6 +8,10 @@ import type { Configuration } from "./sign_in/configuration";
 import type { Identity } from "./sign_in/identity";
 import { SignInPage } from "./sign_in/sign_in_page";
 
+// Without TLS a browser speaks HTTP/1.1, and has six connections for all tabs together: those that
+// nobody looks at leave theirs to the others.
+const HIDDEN = location.protocol === "https:" ? 60_000 : 2_000;
+
 /** The whole app: signing in, and then what is the person's own. */
 export function App(props: { configuration: Promise<Configuration> }): ReactNode {
   const [identity, setIdentity] = useState<Identity>();
@@ -35,7 +39,9 @@ function SignedIn(props: {
   onErased: (receipt: ErasureReceipt) => void;
 }): ReactNode {
   const { getToken } = props.identity;
-  const [client] = useState(() => createInglenook({ baseUrl: location.origin, getToken }));
+  const [client] = useState(() =>
+    createInglenook({ baseUrl: location.origin, getToken, live: { hidden: HIDDEN } }),
+  );
   useEffect(() => () => client.close(), [client]);
   return (
     <InglenookProvider client={client}>

@@ -31,7 +31,7 @@ export function MessageList(props: {
             <MessageItem
               message={item.message}
               delivery={item.delivery}
-              sought={item.message.sequence === spot.sequence}
+              sought={spot.looking && item.message.sequence === spot.sequence}
             />
           </Fragment>
         ))}

@@ -1,5 +1,5 @@
 import type { ErasureReceipt } from "inglenook";
-import { useMe, useSessions, useUnsent } from "inglenook/react";
+import { useSessions, useUnsent } from "inglenook/react";
 import { type ReactNode, useEffect, useRef } from "react";
 import { AccountPage } from "../account/account_page";
 import { ConversationPage } from "../conversation/conversation_page";
@@ -37,7 +37,6 @@ export function Shell(props: Leaving): ReactNode {
 }
 
 function Sidebar(props: { page: Page }): ReactNode {
-  const { user } = useMe();
   const { page } = props;
   return (
     <div className="sidebar">
@@ -51,7 +50,7 @@ function Sidebar(props: { page: Page }): ReactNode {
           Search
         </Link>
         <Link href="/account" aria-current={page.name === "account" ? "page" : undefined}>
-          {user?.name || "Account"}
+          Account
         </Link>
       </nav>
     </div>
