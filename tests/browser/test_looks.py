@@ -53,7 +53,7 @@ async def test_every_screen_is_accessible(
     await tab.begin()
     await look("empty")
     await tab.write("It has been a long day, and I cannot stop thinking about the meeting.")
-    await expect(tab.messages).to_have_count(1)
+    await tab.sees("It has been a long day, and I cannot stop thinking about the meeting.")
     reply = await begin_reply(tab, "That sounds like it stayed with you.")
     await expect(tab.messages).to_have_count(2)
     await tab.write("It did. I keep hearing what I should have said.\n\nAll of it.")
