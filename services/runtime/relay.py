@@ -108,10 +108,12 @@ class Relay:
             self._news[kind].clear()
             try:
                 await self._deliver_due(kind, delivery)
-            except (aio.AioRpcError, OperationalError, PoolTimeout, PoolClosed) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the relay must go on
                 if not pause:
                     extra = {"kind": kind, "cause": _cause(error)}
-                    _log.warning("events cannot be delivered; trying again", extra=extra)
+                    _log.warning(
+                        "events cannot be delivered; trying again", extra=extra, exc_info=error
+                    )
                 pause = min(max(2 * pause, _SHORTEST_PAUSE), _LONGEST_PAUSE)
                 await asyncio.sleep(pause)
             else:

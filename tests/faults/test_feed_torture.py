@@ -1,10 +1,10 @@
 """The promise of the feed, held against everything that can happen to it.
 
-Writers append, edit and delete at two processes of the messages service while watchers are cut,
-connections reset, processes killed, PostgreSQL restarted and wake-ups lost. In the end every
-watcher holds what the database holds, and has seen nothing twice, nothing out of order, and nothing
-that was not durable. `make torture ROUNDS=50` goes on for longer; INGLENOOK_SEED repeats what
-failed.
+Writers append, edit and delete, and replies grow, at two processes of the messages service while
+watchers are cut, connections reset, processes killed, PostgreSQL restarted and wake-ups lost. In
+the end every watcher holds what the database holds, and has seen nothing twice, nothing out of
+order, and nothing that was not durable. `make torture ROUNDS=50` goes on for longer; INGLENOOK_SEED
+repeats what failed.
 """
 
 import asyncio
@@ -17,13 +17,17 @@ from pathlib import Path
 import grpc
 import psycopg
 import pytest
-from inglenook.messages.v1.messages_pb2 import ListMessagesRequest, Order
+from inglenook.messages.v1.messages_pb2 import ListMessagesRequest, MessageState, Order
 from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
 from inglenook.sessions.v1.sessions_pb2 import CreateSessionRequest
 from inglenook.sessions.v1.sessions_pb2_grpc import SessionsServiceStub
 
 from local.stack import Stack, free_ports
+from services.runtime.identity import user_id_of
+from services.runtime.service_tokens import ServiceTokens
+from services.runtime.settings import DEVELOPMENT_ISSUER
 from tests.faults.proxy import Proxy
+from tests.faults.replying import Replier
 from tests.faults.watching import Cutter, Held, Watcher, held_of
 from tests.faults.writing import Writer
 from tests.integration.replicas import start_replica
@@ -91,7 +95,13 @@ async def replicas(stack: Stack, nats: NatsServer | None) -> AsyncIterator[Repli
 
 @pytest.mark.parametrize("number", range(ROUNDS))
 async def test_every_watcher_ends_with_what_is_stored_whatever_happens(
-    stack: Stack, replicas: Replicas, nats: NatsServer | None, chance: random.Random, number: int
+    *,
+    stack: Stack,
+    replicas: Replicas,
+    nats: NatsServer | None,
+    responder: ServiceTokens,
+    chance: random.Random,
+    number: int,
 ) -> None:
     chance = random.Random(chance.getrandbits(64) + number)  # noqa: S311 - not for secrets
     alice = (("authorization", f"Bearer {stack.token('alice')}"),)
@@ -106,6 +116,12 @@ async def test_every_watcher_ends_with_what_is_stored_whatever_happens(
         for index in range(3)
     ]
     writers = {session: Writer(session, alice, any_port, chance) for session in sessions}
+    whose = user_id_of(DEVELOPMENT_ISSUER, "alice")
+
+    def as_service() -> Metadata:
+        return (("authorization", f"Bearer {responder.token(acting_for=whose)}"),)
+
+    repliers = {session: Replier(session, as_service, any_port, chance) for session in sessions}
     faults = _faults(stack, replicas, nats, chance)
     chance.shuffle(faults)
     watching = [asyncio.create_task(watcher.watch_always()) for watcher in watchers]
@@ -114,6 +130,7 @@ async def test_every_watcher_ends_with_what_is_stored_whatever_happens(
         writing = [
             asyncio.create_task(writer.write(40)) for writer in writers.values() for _ in range(3)
         ]
+        writing += [asyncio.create_task(replier.reply(6)) for replier in repliers.values()]
         for fault in faults:
             await asyncio.sleep(chance.uniform(0.1, 0.5))
             await fault()
@@ -121,10 +138,14 @@ async def test_every_watcher_ends_with_what_is_stored_whatever_happens(
         cutting.cancel()
         await cutting
         for session in sessions:
-            stored = await _stored(replicas.proxies[0].port, session, alice)
-            for watcher in (watcher for watcher in watchers if watcher.session == session):
-                await _until_equal(watcher, stored, watching)
-                _check(watcher, writers[session], stored)
+            following = [watcher for watcher in watchers if watcher.session == session]
+
+            async def read(session: str = session) -> dict[str, Held]:
+                return await _stored_when_ended(replicas.proxies[0].port, session, alice)
+
+            stored = await _when_equal(following, read, watching)
+            for watcher in following:
+                _check(watcher, writers[session], repliers[session], stored)
     for task in watching:
         task.cancel()
         with suppress(asyncio.CancelledError):
@@ -168,19 +189,32 @@ def _end_listening(stack: Stack) -> None:
         )
 
 
-async def _until_equal(
-    watcher: Watcher, stored: dict[str, Held], watching: list["asyncio.Task[None]"]
-) -> None:
-    while watcher.held != stored:
+async def _when_equal(
+    watchers: list[Watcher],
+    read: Callable[[], Awaitable[dict[str, Held]]],
+    watching: list["asyncio.Task[None]"],
+) -> dict[str, Held]:
+    """What is stored, once every watcher holds it.
+
+    It is read again each time: a call that was cut may still be on its way in the database.
+    """
+    while True:
+        stored = await read()
+        if all(watcher.held == stored for watcher in watchers):
+            return stored
         for task in watching:
             if task.done():
                 task.result()  # A watcher that saw what must not be says so.
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.1)
 
 
-def _check(watcher: Watcher, writer: Writer, stored: dict[str, Held]) -> None:
+def _check(watcher: Watcher, writer: Writer, replier: Replier, stored: dict[str, Held]) -> None:
     """What was seen on the way was all stored, and all that was answered came."""
     for message_id, held in watcher.seen:
+        if message_id in replier.texts:
+            assert replier.texts[message_id].startswith(held.content)
+            assert stored[message_id].content.startswith(held.content)
+            continue
         assert held.content in writer.attempted[message_id]
         if message_id in stored:
             final = stored[message_id]
@@ -189,10 +223,12 @@ def _check(watcher: Watcher, writer: Writer, stored: dict[str, Held]) -> None:
         else:
             assert message_id in watcher.deleted
     assert writer.deleted <= watcher.deleted | (writer.acknowledged - set(stored))
-    assert writer.acknowledged - writer.deleted == set(stored)
+    assert (writer.acknowledged - writer.deleted) | set(replier.texts) == set(stored)
+    for message_id in replier.complete:
+        assert stored[message_id].content == replier.texts[message_id]
     sequences = [held.sequence for held in stored.values()]
     assert len(set(sequences)) == len(sequences)
-    assert max(sequences) == len(writer.acknowledged)
+    assert max(sequences) <= len(writer.acknowledged | set(replier.texts))
 
 
 async def _new_session(stack: Stack, alice: Metadata) -> str:
@@ -202,8 +238,18 @@ async def _new_session(stack: Stack, alice: Metadata) -> str:
         return created.session.session_id
 
 
-async def _stored(port: int, session: str, alice: Metadata) -> dict[str, Held]:
+async def _stored_when_ended(port: int, session: str, alice: Metadata) -> dict[str, Held]:
+    """What is stored, once no reply grows any more."""
+    while True:
+        stored, growing = await _stored(port, session, alice)
+        if not growing:
+            return stored
+        await asyncio.sleep(0.2)
+
+
+async def _stored(port: int, session: str, alice: Metadata) -> tuple[dict[str, Held], bool]:
     stored: dict[str, Held] = {}
+    growing = False
     request = ListMessagesRequest(session_id=session, page_size=200, order=Order.ORDER_OLDEST_FIRST)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         while True:
@@ -211,6 +257,8 @@ async def _stored(port: int, session: str, alice: Metadata) -> dict[str, Held]:
                 request, metadata=alice, wait_for_ready=True
             )
             stored |= dict(map(held_of, page.messages))
+            states = {message.state for message in page.messages}
+            growing = growing or MessageState.MESSAGE_STATE_GROWING in states
             if not page.next_page_token:
-                return stored
+                return stored, growing
             request.page_token = page.next_page_token

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import grpc
 from inglenook.messages.v1.messages_pb2 import (
@@ -111,6 +111,15 @@ class Watcher:
                 self.held.pop(message_id, None)
                 self.deleted.add(message_id)
                 self._revision += 1  # It has no etag; it takes a revision all the same.
+                return self._revision
+            case "delta":
+                delta = change.delta
+                held = self.held[delta.message_id]
+                assert delta.offset == len(held.content), f"{self.name}: a gap, or twice"
+                grown = replace(held, content=held.content + delta.text)
+                self.held[delta.message_id] = grown
+                self.seen.append((delta.message_id, grown))
+                self._revision += 1  # Of one or more, like a deletion.
                 return self._revision
         raise AssertionError(f"{self.name}: {change}")
 

@@ -48,7 +48,8 @@ def as_service(stack: Stack, responder_key: Path) -> list[str | Path]:
     return [
         *("--sessions", stack.ports.address("sessions")),
         *("--messages", stack.ports.address("messages")),
-        *("--service-key", responder_key, "--service-issuer", "inglenook-responders"),
+        *("--service", "responder", "--service-key", responder_key),
+        *("--service-issuer", "inglenook-responders"),
         *("--people-issuer", DEVELOPMENT_ISSUER),
     ]
 

@@ -238,8 +238,15 @@ def test_nothing_begins_that_the_watchdog_does_not_know_of(
 
 def test_signals_are_sent_as_the_process_wants_them(tmp_path: Path) -> None:
     processes = Processes()
-    program = "import time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: print('interrupted')"
-    spec = _python("one", tmp_path, f"print('up', flush=True)\n{program}")
+    program = """
+import time
+try:
+    print("up", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    spec = _python("one", tmp_path, program)
     log = spec.log
     processes.start(
         ProcessSpec(
