@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ROUNDS ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help install protos run test torture bench lint format locks clean
+.PHONY: help install protos clients web browser run test torture bench lint format locks clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,10 +16,24 @@ install: $(VENV)/.installed generated/inglenook.binpb ## Install everything into
 protos: $(VENV)/.installed ## Compile the contract into generated/.
 	$(BIN)/python -m contract.compile
 
-run: install ## Run everything on this machine: PostgreSQL, the services and the gateway.
+clients: install clients/typescript/dist/index.js ## Build the TypeScript client; needs Node.
+
+web: install web/dist/index.html ## Build the web app; needs Node.
+
+browser: ## Make sure that there is a Chromium for the tests in a browser.
+	@command -v chromium >/dev/null || \
+		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+			apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null; } || \
+		{ echo "The tests in a browser need Chromium: install your system's package \`chromium\`."; exit 1; }
+
+run: install ## Run everything on this machine: PostgreSQL, the services, the gateway, the web app.
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory web; \
+		else echo "There is no web app without Node 20 or newer (https://nodejs.org); all else runs."; fi
 	@exec $(BIN)/python -m local run
 
-test: install lint ## Run every check and every test, on a PostgreSQL of their own.
+test: install lint web browser ## Run every check and every test, on a PostgreSQL of their own.
+	npm run check --silent
+	npm test --silent
 	$(BIN)/python -m pytest
 
 torture: install ## Run the fault tests for as many rounds as asked: make torture ROUNDS=50.
@@ -48,6 +62,7 @@ locks: install ## Resolve the dependencies anew into requirements/*.lock.
 
 clean: ## Remove what was installed and compiled; data and keys in .inglenook/ stay.
 	rm -rf $(VENV) generated .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf node_modules clients/typescript/src/generated clients/typescript/dist web/dist
 
 $(VENV)/.installed: requirements/installer.lock requirements/everything.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Inglenook needs Python 3.11 or newer; set PYTHON=python3.x")'
@@ -62,3 +77,19 @@ $(VENV)/.installed: requirements/installer.lock requirements/everything.lock
 
 generated/inglenook.binpb: $(VENV)/.installed $(shell find protos -name '*.proto') contract/compile.py
 	$(BIN)/python -m contract.compile
+
+clients/typescript/dist/index.js: node_modules/.installed generated/inglenook.binpb contract/typescript.py \
+		$(shell find clients/typescript/src -path '*/generated' -prune -o -type f -print)
+	$(BIN)/python -m contract.typescript node_modules/.bin/protoc-gen-es clients/typescript/src/generated
+	npm run build --silent --workspace clients/typescript
+
+web/dist/index.html: clients/typescript/dist/index.js web/index.html web/vite.config.ts \
+		$(shell find web/src -type f)
+	npm run build --silent --workspace web -- --logLevel warn
+
+node_modules/.installed: package-lock.json
+	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null || { \
+		echo "The TypeScript client and the web app need Node 20 or newer: https://nodejs.org has it," \
+			"and everything else runs without it."; exit 1; }
+	npm ci --loglevel error
+	@touch $@

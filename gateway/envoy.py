@@ -14,6 +14,7 @@ from gateway.authentication import key_file_listeners, key_set_clusters, token_f
 from gateway.replies import local_replies
 from gateway.settings import GatewaySettings
 from gateway.upstreams import clusters, routes
+from gateway.web import compression, largest_file, web_clusters
 
 _HTTP = "type.googleapis.com/envoy.extensions.filters.http"
 _NETWORK = "type.googleapis.com/envoy.extensions.filters.network"
@@ -79,7 +80,11 @@ def bootstrap(settings: GatewaySettings, methods: Iterable[Method]) -> dict[str,
                 },
                 *key_file_listeners(settings),
             ],
-            "clusters": [*clusters(settings), *key_set_clusters(settings)],
+            "clusters": [
+                *clusters(settings),
+                *key_set_clusters(settings),
+                *web_clusters(settings),
+            ],
         },
     }
 
@@ -124,6 +129,7 @@ def _http(settings: GatewaySettings, served: list[Method]) -> dict[str, object]:
             "route_config": {
                 "name": "public",
                 "validate_clusters": False,
+                "max_direct_response_body_size_bytes": max(4096, largest_file(settings)),
                 "virtual_hosts": [
                     {
                         "name": "public",
@@ -161,6 +167,7 @@ def _filters(settings: GatewaySettings, served: list[Method]) -> list[dict[str, 
                 ]
             },
         ),
+        compression(),
         _health("/healthz"),
         _health("/readyz", cluster_min_healthy_percentages=ready),
         _filter("cors", "cors.v3.Cors"),

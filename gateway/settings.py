@@ -1,13 +1,14 @@
 """What the gateway needs to know besides the contract."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from contract.compile import DESCRIPTORS
 from services.runtime.settings import IdentitySettings
 
+Key = Annotated[str, Field(pattern=r"^$|^pk_(test|live)_[A-Za-z0-9+/=]+$")]
 Address = Annotated[str, Field(pattern=r"^.+:\d+$")]
 
 
@@ -26,3 +27,29 @@ class GatewaySettings(IdentitySettings):
     """The origins whose pages may call, exactly as browsers send them. As a JSON list."""
     max_request_bytes: Annotated[int, Field(ge=1024)] = 1 << 20
     """The largest request body."""
+    web_folder: Path | None = None
+    """The built web app: `index.html` and `assets/`. Default: none is served."""
+    clerk_publishable_key: Annotated[str, Field(pattern=r"^$|^pk_(test|live)_[A-Za-z0-9+/=]+$")] = (
+        ""
+    )
+    """With it, people sign in to the web app by Clerk."""
+    development_sign_in: Address | None = None
+    """Where the development sign-in answers, which signs anyone in to the web app as anyone."""
+    development_person: Annotated[str, Field(pattern=r"^[a-z]*$")] = ""
+    """Whom the web app is opened as, in development. Default: it asks."""
+
+    @model_validator(mode="after")
+    def _anyone_signs_in_only_in_development(self) -> Self:
+        # Which the settings of identity let be on in development alone.
+        if self.development_sign_in is not None and self.development_issuer is None:
+            raise ValueError(
+                "INGLENOOK_DEVELOPMENT_SIGN_IN signs anyone in as anyone:"
+                " it needs INGLENOOK_DEVELOPMENT_ISSUER"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _the_web_app_was_built(self) -> Self:
+        if self.web_folder is not None and not (self.web_folder / "index.html").is_file():
+            raise ValueError(f"INGLENOOK_WEB_FOLDER has no index.html: {self.web_folder}")
+        return self

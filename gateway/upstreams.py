@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from contract.methods import Method
 from gateway.settings import GatewaySettings
+from gateway.web import web_routes
 
 _EXTENSIONS = "type.googleapis.com/envoy.extensions"
 _UNARY_TIMEOUT = "30s"
@@ -12,9 +13,13 @@ _MANY = 50_000
 
 
 def routes(settings: GatewaySettings, methods: Iterable[Method]) -> list[dict[str, object]]:
-    """A route for each method, by its exact path in gRPC, and one that says there is no other."""
+    """A route for each method, by its exact path in gRPC, and one that says there is no other.
+
+    The web app has what the methods leave.
+    """
     return [
         *(_route(method, settings.upstreams[method.service]) for method in methods),
+        *web_routes(settings),
         # A route to nowhere and not a direct response, which would answer preflights too.
         {
             "match": {"prefix": "/"},

@@ -7,6 +7,9 @@ import sys
 import time
 from pathlib import Path
 
+import httpx
+
+from local.demonstration import PERSON, tell_example
 from local.errors import StackError, StopRequestedError
 from local.stack import Ports, Stack
 
@@ -54,18 +57,36 @@ def main() -> None:
 
 def _run(stop: _StopRequest) -> None:
     started = time.monotonic()
+    web = _web()
     stack = Stack(
         Path(os.environ.get("INGLENOOK_HOME") or _ROOT / ".inglenook"),
         _ports(),
         database_url=_database_url(),
-        settings=_settings(),
+        settings={"INGLENOOK_DEVELOPMENT_PERSON": PERSON} | _settings(),
+        web=web,
         stop_requested=stop,
     )
     with stack:
+        if web is not None:
+            _tell_example(stack)
         print(_welcome(stack, time.monotonic() - started), flush=True)
         while True:
             stack.check()
             time.sleep(_CHECK_SECONDS)
+
+
+def _web() -> Path | None:
+    """The web app, if it was built."""
+    built = _ROOT / "web" / "dist"
+    return built if (built / "index.html").exists() else None
+
+
+def _tell_example(stack: Stack) -> None:
+    try:
+        tell_example(stack)
+    except httpx.HTTPError as error:
+        # The system runs; that there is nothing to look at yet is no reason to stop it.
+        print(f"The example conversation was not made: {error}", flush=True)
 
 
 def _database_url() -> str | None:
@@ -99,10 +120,11 @@ def _port(variable: str, default: int) -> int:
 
 
 def _welcome(stack: Stack, seconds: float) -> str:
+    look = "Try" if _web() is None else f"Open {stack.url} in a browser, or try"
     return (
         f"Inglenook runs at {stack.url} (users, sessions, messages, gateway;"
         f" PostgreSQL in {_data(stack)}; logs in {stack.home.logs}; ready after {seconds:.1f} s;"
-        " Ctrl-C stops it). Try:\n"
+        f" Ctrl-C stops it). {look}:\n"
         f'curl -s {stack.url}/v1/sessions -d \'{{"title": "A first talk"}}\''
         f" -H 'Authorization: Bearer {stack.token('alice')}'"
     )

@@ -20,6 +20,7 @@ from local.home import SERVICES, Home
 from local.lock import locked
 from local.postgres import EmbeddedPostgres
 from local.processes import Processes, ProcessSpec
+from local.sign_in import SignIn
 from services.runtime.development_issuer import development_token
 from services.runtime.migration import migrate
 from services.runtime.settings import SERVICES_ISSUER, MigrationSettings
@@ -66,12 +67,14 @@ class Stack:
         *,
         database_url: str | None = None,
         settings: Mapping[str, str] | None = None,
+        web: Path | None = None,
         stop_requested: Callable[[], bool] = lambda: False,
     ) -> None:
         """Takes where data and keys are.
 
         With `database_url`, which is of a role that may create roles and schemas, no PostgreSQL is
-        started. `settings` are more environment variables for the services and the gateway.
+        started. `settings` are more environment variables for the services and the gateway. `web`
+        is the built web app, which is then served and signs anyone in.
         `stop_requested` is asked while something is waited for.
         """
         self.home = Home(home.resolve())
@@ -81,6 +84,8 @@ class Stack:
         self.admin_url = database_url or ""
         """The database's URL, as a role that may create roles and schemas."""
         self._settings = {} if settings is None else dict(settings)
+        self._web = web
+        self._web_settings: dict[str, str] = {}
         self._stop_requested = stop_requested
         self._cleanup = ExitStack()
 
@@ -149,6 +154,8 @@ class Stack:
         self._cleanup.callback(self._stop)
         if not self.admin_url:
             self.admin_url = self._start_postgres()
+        if self._web is not None:
+            self._web_settings = self._start_sign_in(self._web)
         # First, since it takes a while to start and needs nobody for that.
         self.processes.start(self._gateway())
         for name in SERVICES:
@@ -183,6 +190,14 @@ class Stack:
         postgres.start()
         return postgres.url()
 
+    def _start_sign_in(self, web: Path) -> dict[str, str]:
+        sign_in = SignIn(self.home.development_issuer)
+        self._cleanup.callback(sign_in.close)
+        return {
+            "INGLENOOK_WEB_FOLDER": str(web),
+            "INGLENOOK_DEVELOPMENT_SIGN_IN": sign_in.address,
+        }
+
     def _migrate(self, name: str) -> None:
         """Brings a service's schema up to date, here: a process for each would start for longer."""
         settings = MigrationSettings(
@@ -209,11 +224,15 @@ class Stack:
 
     def _gateway(self) -> ProcessSpec:
         upstreams = {_PROTO_SERVICES[name]: self.ports.address(name) for name in SERVICES}
-        environment = self._environment() | {
-            "INGLENOOK_LISTEN": self.ports.address("gateway"),
-            "INGLENOOK_UPSTREAMS": json.dumps(upstreams),
-            "INGLENOOK_BOOTSTRAP_FILE": str(self.home.run / "envoy.json"),
-        }
+        environment = (
+            self._web_settings
+            | self._environment()
+            | {
+                "INGLENOOK_LISTEN": self.ports.address("gateway"),
+                "INGLENOOK_UPSTREAMS": json.dumps(upstreams),
+                "INGLENOOK_BOOTSTRAP_FILE": str(self.home.run / "envoy.json"),
+            }
+        )
         command = [sys.executable, "-m", "gateway"]
         log = self.home.logs / "gateway.log"
         return ProcessSpec("gateway", command, environment, log, ready=self._is_ready)

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
+from contract.compile import ROOT
 from local.stack import Stack, free_ports
 from services.runtime.jwks import write_signing_key
 from services.runtime.service_tokens import ServiceTokens
@@ -34,7 +35,7 @@ def stack(responder_key: Path) -> Iterator[Stack]:
     settings = {"INGLENOOK_ISSUERS": json.dumps([trusted])}
     with (
         _within_reach() as folder,
-        Stack(folder / "home", free_ports(), settings=settings) as running,
+        Stack(folder / "home", free_ports(), settings=settings, web=_web()) as running,
     ):
         yield running
 
@@ -75,6 +76,12 @@ def chance() -> random.Random:
     seed = int(os.environ.get("INGLENOOK_SEED") or random.SystemRandom().getrandbits(32))
     print(f"INGLENOOK_SEED={seed}")  # noqa: T201 - shown when the test fails
     return random.Random(seed)  # noqa: S311 - not for secrets
+
+
+def _web() -> Path | None:
+    """The web app, once it was built, for which Node is needed."""
+    built = ROOT / "web" / "dist"
+    return built if (built / "index.html").exists() else None
 
 
 @contextmanager

@@ -1,0 +1,95 @@
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { InglenookError } from "../src/errors.js";
+import { ALWAYS_PRESENT } from "../src/live/presence.js";
+import { Outbox, type Unsent } from "../src/outbox.js";
+
+const OPTIONS = { first: 1000, longest: 8000 };
+
+interface Call {
+  entry: Unsent;
+  answer: (stored: string) => void;
+  refuse: (error: InglenookError) => void;
+}
+
+let calls: Call[];
+let outbox: Outbox<string>;
+let stored: string[];
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  calls = [];
+  stored = [];
+  outbox = new Outbox(
+    (entry) =>
+      new Promise((answer, refuse) => {
+        calls.push({ entry, answer, refuse });
+      }),
+    ALWAYS_PRESENT,
+    OPTIONS,
+  );
+});
+
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+function say(content: string, session = "a"): Promise<string> {
+  return outbox.send(session, content, (answer) => {
+    // What is stored is known before it leaves the outbox: there is no moment without it.
+    expect(outbox.unsent.map((unsent) => unsent.content)).toContain(content);
+    stored.push(answer);
+  });
+}
+
+function pass(milliseconds = 0): Promise<unknown> {
+  return vi.advanceTimersByTimeAsync(milliseconds);
+}
+
+test("what is said shows at once, and leaves when it is stored", async () => {
+  const sent = say("hello");
+  expect(outbox.unsent).toMatchObject([{ content: "hello" }]);
+  await pass();
+  calls[0]?.answer("stored");
+  expect(await sent).toBe("stored");
+  expect(stored).toEqual(["stored"]);
+  expect(outbox.unsent).toEqual([]);
+});
+
+test("what is said in a conversation goes one after the other, and others do not wait", async () => {
+  void say("one");
+  void say("two");
+  void say("elsewhere", "b");
+  await pass();
+  expect(calls.map((call) => call.entry.content)).toEqual(["one", "elsewhere"]);
+  expect(outbox.unsent.map((unsent) => unsent.delivery)).toEqual(["sending", "waiting", "sending"]);
+  calls[0]?.answer("1");
+  await pass();
+  expect(calls[2]?.entry.content).toBe("two");
+});
+
+test("what did not reach the server is repeated with the same id until it is stored", async () => {
+  const sent = say("hello");
+  for (let failures = 0; failures < 4; failures += 1) {
+    await pass(OPTIONS.longest);
+    calls[failures]?.refuse(new InglenookError("UNAVAILABLE", "cut"));
+    await pass();
+    expect(outbox.unsent[0]?.delivery).toBe("waiting");
+  }
+  await pass(OPTIONS.longest);
+  calls[4]?.answer("stored");
+  await sent;
+  expect(new Set(calls.map((call) => call.entry.messageId)).size).toBe(1);
+});
+
+test("what is refused is gone again, says why, and holds up nothing", async () => {
+  const refused = say("no");
+  const next = say("yes");
+  const failure = expect(refused).rejects.toMatchObject({ status: "INVALID_ARGUMENT" });
+  await pass();
+  calls[0]?.refuse(new InglenookError("INVALID_ARGUMENT", "no"));
+  await failure;
+  await pass();
+  calls[1]?.answer("stored");
+  expect(await next).toBe("stored");
+  expect(outbox.unsent).toEqual([]);
+});

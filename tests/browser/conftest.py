@@ -1,0 +1,85 @@
+"""A real browser, and people who use the web app in it."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, async_playwright
+
+from contract.compile import ROOT
+from local.stack import Stack
+from services.runtime.identity import user_id_of
+from services.runtime.service_tokens import ServiceTokens
+from services.runtime.settings import DEVELOPMENT_ISSUER
+from tests.browser.person import Tab
+from tests.replies import Reply
+
+OpenTab = Callable[..., Awaitable[Tab]]
+BeginReply = Callable[[Tab, str], Awaitable[Reply]]
+
+_QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+
+
+@pytest_asyncio.fixture(scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    assert (ROOT / "web/dist/index.html").exists(), "the web app was not built: `make web` does it"
+    chromium = shutil.which("chromium")
+    assert chromium, "there is no Chromium: `make browser` installs it"
+    async with async_playwright() as playwright:
+        running = await playwright.chromium.launch(executable_path=chromium, args=list(_QUIET))
+        yield running
+        await running.close()
+
+
+@pytest_asyncio.fixture
+async def open_tab(browser: Browser, stack: Stack) -> AsyncIterator[OpenTab]:
+    """Opens a tab in a browser of its own, and signs a person in there."""
+    async with AsyncExitStack() as opened:
+
+        async def open_one(person: str, **settings: object) -> Tab:
+            context = await browser.new_context(
+                base_url=stack.url,
+                locale="en-GB",
+                timezone_id="Europe/Berlin",
+                **settings,  # type: ignore[arg-type]
+            )
+            opened.push_async_callback(context.close)
+            tab = Tab(await context.new_page(), person)
+            await tab.sign_in()
+            return tab
+
+        yield open_one
+
+
+@pytest.fixture
+def begin_reply(stack: Stack, responder: ServiceTokens) -> BeginReply:
+    """Begins a reply in the conversation that a tab shows."""
+
+    async def begin(tab: Tab, text: str) -> Reply:
+        person = user_id_of(DEVELOPMENT_ISSUER, tab.person)
+        reply = await asyncio.to_thread(
+            Reply, stack, responder, person=person, session=tab.session_id
+        )
+        reply.say(text)
+        return reply
+
+    return begin
+
+
+@pytest.fixture(scope="session")
+def screenshots() -> Path:
+    """Where pictures of the app are left, to be looked at."""
+    folder = Path(__file__).parent / "screenshots"
+    folder.mkdir(exist_ok=True)
+    return folder

@@ -1,0 +1,65 @@
+"""A person at a tab: what they do and what they see, in the words of the page."""
+
+from playwright.async_api import Locator, Page, expect
+
+
+class Tab:
+    """One tab of a browser in which somebody uses the web app."""
+
+    def __init__(self, page: Page, person: str) -> None:
+        self.page = page
+        self.person = person
+        self.faults: list[str] = []
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        page.on("console", lambda line: self._note(line.type, line.text))
+
+    def _note(self, kind: str, text: str) -> None:
+        # That a network is cut is told as well, and is no fault of the page.
+        if kind == "error" and "Content Security Policy" in text:
+            self.faults.append(text)
+
+    async def sign_in(self) -> None:
+        await self.page.goto("/")
+        await self.page.get_by_label("Your name").fill(self.person)
+        await self.page.get_by_role("button", name="Sign in").click()
+        await expect(self.page.get_by_role("button", name="New conversation")).to_be_visible()
+
+    async def second(self) -> "Tab":
+        """Another tab of the same person in the same browser, which shows the same."""
+        other = Tab(await self.page.context.new_page(), self.person)
+        await other.sign_in()
+        await other.page.goto(self.page.url)
+        return other
+
+    @property
+    def session_id(self) -> str:
+        return self.page.url.rpartition("/")[2]
+
+    async def begin(self) -> None:
+        before = self.page.url
+        await self.page.get_by_role("button", name="New conversation").click()
+        await self.page.wait_for_url(lambda url: url != before and "/conversations/" in url)
+        await expect(self.field).to_be_focused()
+
+    async def write(self, text: str) -> None:
+        await self.field.fill(text)
+        await self.page.get_by_role("button", name="Send").click()
+
+    async def sees(self, *texts: str) -> None:
+        """Waits until the messages are these, and all of them stored."""
+        await expect(self.messages).to_have_text(list(texts))
+        await expect(
+            self.page.locator("[data-delivery]:not([data-delivery=stored])")
+        ).to_have_count(0)
+
+    @property
+    def field(self) -> Locator:
+        return self.page.get_by_label("Your message")
+
+    @property
+    def messages(self) -> Locator:
+        return self.page.locator(".message .content")
+
+    @property
+    def conversations(self) -> Locator:
+        return self.page.get_by_role("navigation", name="Conversations").get_by_role("link")

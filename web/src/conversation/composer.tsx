@@ -1,0 +1,90 @@
+import { codePoints } from "inglenook";
+import { useInglenook, useSendMessage } from "inglenook/react";
+import {
+  type FormEvent,
+  type KeyboardEvent,
+  type ReactNode,
+  useEffect,
+  useRef,
+  useState,
+} from "react";
+import { advice } from "../shell/advice";
+import { type Draft, draftsOf } from "./drafts";
+
+const LONGEST = 50_000;
+const TELL_FROM = 45_000;
+const NOTHING: Draft = { text: "", problem: "" };
+
+/** Where the person writes. What is refused comes back here with the reason. */
+export function Composer(props: { sessionId: string }): ReactNode {
+  const { sessionId } = props;
+  const drafts = draftsOf(useInglenook());
+  const send = useSendMessage(sessionId);
+  const [draft, setDraft] = useState(drafts.get(sessionId) ?? NOTHING);
+  const field = useRef<HTMLTextAreaElement>(null);
+  const length = draft.text.length > TELL_FROM ? codePoints(draft.text) : 0;
+  const tooLong = length > LONGEST;
+
+  useEffect(() => {
+    drafts.set(sessionId, draft);
+  }, [drafts, sessionId, draft]);
+
+  const say = () => {
+    const text = draft.text.trim();
+    if (text === "" || tooLong) {
+      return;
+    }
+    setDraft(NOTHING);
+    send(text).catch((error: unknown) => {
+      const written = drafts.get(sessionId)?.text;
+      const refused = { text: written || text, problem: `This was not sent. ${advice(error)}` };
+      // Also when the person is elsewhere by now: they find it when they are back.
+      drafts.set(sessionId, refused);
+      setDraft(refused);
+    });
+    field.current?.focus();
+  };
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    say();
+  };
+  const press = (event: KeyboardEvent) => {
+    const composing = event.nativeEvent.isComposing;
+    const onScreenKeyboard = matchMedia("(pointer: coarse)").matches;
+    if (event.key === "Enter" && !event.shiftKey && !composing && !onScreenKeyboard) {
+      event.preventDefault();
+      say();
+    }
+  };
+
+  return (
+    <form className="composer" onSubmit={submit}>
+      {draft.problem && <p role="alert">{draft.problem}</p>}
+      <label className="unseen" htmlFor="message">
+        Your message
+      </label>
+      <div className="field" data-text={draft.text}>
+        <textarea
+          id="message"
+          ref={field}
+          data-first-focus
+          rows={1}
+          value={draft.text}
+          placeholder="Write what is on your mind"
+          aria-describedby="message-hint"
+          aria-invalid={tooLong || undefined}
+          onChange={(event) => setDraft({ text: event.target.value, problem: "" })}
+          onKeyDown={press}
+        />
+      </div>
+      <button type="submit" className="primary" disabled={draft.text.trim() === "" || tooLong}>
+        Send
+      </button>
+      <p id="message-hint" className="hint">
+        {length > TELL_FROM
+          ? `${length.toLocaleString("en")} of ${LONGEST.toLocaleString("en")} characters`
+          : "Enter sends, Shift and Enter begin a new line."}
+      </p>
+    </form>
+  );
+}

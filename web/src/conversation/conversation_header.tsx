@@ -1,0 +1,128 @@
+import { type Session, SessionState } from "inglenook";
+import { useInglenook } from "inglenook/react";
+import { type FormEvent, type ReactNode, useState } from "react";
+import { exportMessages } from "../account/export";
+import { useDeletion } from "../sessions/deletion";
+import { titleOf } from "../sessions/title";
+import { goTo, Link } from "../shell/address";
+import { advice } from "../shell/advice";
+import { Menu } from "../shell/menu";
+
+/** What the conversation is called and how it stands, and what can be done with it as a whole. */
+export function ConversationHeader(props: {
+  sessionId: string;
+  session: Session | undefined;
+}): ReactNode {
+  const { sessionId, session } = props;
+  const client = useInglenook();
+  const deletion = useDeletion();
+  const [renaming, setRenaming] = useState(false);
+  const [problem, setProblem] = useState("");
+  const completed = session?.state === SessionState.COMPLETED;
+
+  const attempt = async (act: () => Promise<unknown>) => {
+    try {
+      await act();
+      setProblem("");
+    } catch (error) {
+      setProblem(advice(error));
+    }
+  };
+  const rename = (title: string) => {
+    setRenaming(false);
+    void attempt(() => client.sessions.updateSession({ sessionId, title }));
+  };
+
+  return (
+    <header className="conversation-header">
+      <Link className="back" href="/" aria-label="All conversations">
+        ‹
+      </Link>
+      {renaming ? (
+        <RenameForm
+          title={session?.title ?? ""}
+          onTitle={rename}
+          onLeave={() => setRenaming(false)}
+        />
+      ) : (
+        <h1>{session === undefined ? " " : titleOf(session)}</h1>
+      )}
+      {completed && <span className="badge">completed</span>}
+      {session !== undefined && !renaming && (
+        <Menu label="This conversation">
+          <button type="button" onClick={() => setRenaming(true)}>
+            Rename
+          </button>
+          {completed ? (
+            <button
+              type="button"
+              onClick={() => void attempt(() => client.sessions.resumeSession({ sessionId }))}
+            >
+              Resume
+            </button>
+          ) : (
+            <button
+              type="button"
+              onClick={() => void attempt(() => client.sessions.completeSession({ sessionId }))}
+            >
+              Complete
+            </button>
+          )}
+          <button
+            type="button"
+            onClick={() => void attempt(() => exportMessages(client, sessionId))}
+          >
+            Export
+          </button>
+          <button
+            type="button"
+            className="grave"
+            onClick={() => {
+              deletion.begin(session);
+              goTo("/", undefined, true);
+            }}
+          >
+            Delete
+          </button>
+        </Menu>
+      )}
+      {problem && <p role="alert">{problem}</p>}
+    </header>
+  );
+}
+
+function RenameForm(props: {
+  title: string;
+  onTitle: (title: string) => void;
+  onLeave: () => void;
+}): ReactNode {
+  const submit = (event: FormEvent<HTMLFormElement>) => {
+    event.preventDefault();
+    props.onTitle(String(new FormData(event.currentTarget).get("title")).trim());
+  };
+  return (
+    <form
+      className="rename"
+      onSubmit={submit}
+      onKeyDown={(event) => event.key === "Escape" && props.onLeave()}
+    >
+      <label className="unseen" htmlFor="title">
+        Title
+      </label>
+      <input
+        id="title"
+        name="title"
+        defaultValue={props.title}
+        maxLength={200}
+        ref={(field) => field?.select()}
+        placeholder="What is it about?"
+      />
+      <button type="submit" className="primary">
+        Save
+      </button>
+      <button type="button" onClick={props.onLeave}>
+        Cancel
+      </button>
+    </form>
+  );
+}
