@@ -89,7 +89,6 @@ _MESSAGE = MESSAGES.c
 _ID = bindparam("message", type_=Uuid)
 _THIS_MESSAGE = and_(IN_CONVERSATION, _MESSAGE.message_id == _ID)
 _NOT_DELETED = _MESSAGE.body.is_not(None)
-_NOT_GONE = _CONVERSATION.delete_time.is_(None)
 
 
 def _within_bytes(condition: ColumnElement[bool], order: str, *, descending: bool) -> Select[Any]:
