@@ -91,14 +91,14 @@ def test_a_mask_clears_what_it_names_and_only_that(person: MakePerson) -> None:
 
 
 def test_sessions_are_listed_by_their_latest_activity(person: MakePerson) -> None:
-    carol = person("carol")
-    first, second, third = (carol.new_session(title) for title in ("first", "second", "third"))
-    carol.call("POST", f"/v1/sessions/{first}:complete", {})
-    active = carol.call("GET", "/v1/sessions?state=SESSION_STATE_ACTIVE")["sessions"]
+    hannah = person("hannah")
+    first, second, third = (hannah.new_session(title) for title in ("first", "second", "third"))
+    hannah.call("POST", f"/v1/sessions/{first}:complete", {})
+    active = hannah.call("GET", "/v1/sessions?state=SESSION_STATE_ACTIVE")["sessions"]
     assert [session["sessionId"] for session in active] == [third, second]
-    carol.call("POST", f"/v1/sessions/{first}:resume", {})
-    page = carol.call("GET", "/v1/sessions?pageSize=2")
-    rest = carol.call("GET", f"/v1/sessions?pageSize=2&pageToken={page['nextPageToken']}")
+    hannah.call("POST", f"/v1/sessions/{first}:resume", {})
+    page = hannah.call("GET", "/v1/sessions?pageSize=2")
+    rest = hannah.call("GET", f"/v1/sessions?pageSize=2&pageToken={page['nextPageToken']}")
     listed = [session["sessionId"] for session in (*page["sessions"], *rest["sessions"])]
     assert listed == [first, third, second]
 
