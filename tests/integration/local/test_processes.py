@@ -238,8 +238,10 @@ def test_nothing_begins_that_the_watchdog_does_not_know_of(
 
 def test_signals_are_sent_as_the_process_wants_them(tmp_path: Path) -> None:
     processes = Processes()
+    # Whoever runs the tests in the background may have left this signal ignored.
     program = """
-import time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
     print("up", flush=True)
     time.sleep(60)
