@@ -3,7 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -25,7 +25,7 @@ class Said:
     conversation: Conversation
     message_id: UUID
     role: int
-    body: bytes
+    body: bytes = field(repr=False)
     create_time: datetime | None = None
     """When it was said, for an imported message; None for now."""
     update_time: datetime | None = None

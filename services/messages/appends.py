@@ -6,7 +6,7 @@ statement places, counts and adds the messages. `writer.py` runs both in one rou
 
 from asyncio import Future
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -73,7 +73,7 @@ class Append:
     role: int
     body: bytes
     """An envelope."""
-    plaintext: bytes
+    plaintext: bytes = field(repr=False)
     """What is in the envelope, for those who watch the conversation."""
     stored: "Future[AppendedRow | None]"
     """None when it was not stored: no such conversation, or the id is taken. Whoever no longer

@@ -2,7 +2,7 @@
 
 from asyncio import Future
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from sqlalchemy import (
@@ -42,7 +42,7 @@ class Growth:
     """How many characters stand before it."""
     body: bytes
     """An envelope."""
-    text: str
+    text: str = field(repr=False)
     """What is in the envelope."""
     stored: "Future[GrownRow | None]"
     """None when it was not stored: another writes the message, or nobody does."""

@@ -175,6 +175,15 @@ _EARLIER = _page(
         .where(
             _MESSAGE.user_id == PERSON,
             _SAID,
+            # As IN_CONVERSATION has it for one: deleted is deleted, its rows purged or not.
+            select(literal(1))
+            .select_from(CONVERSATIONS)
+            .where(
+                _CONVERSATION.session_id == _MESSAGE.session_id,
+                _CONVERSATION.user_id == _MESSAGE.user_id,
+                _CONVERSATION.delete_time.is_(None),
+            )
+            .exists(),
             tuple_(*_BY_TIME) < tuple_(_TIME, SESSION, _SEQUENCE),
         )
         .order_by(*(key.desc() for key in _BY_TIME))

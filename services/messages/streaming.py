@@ -59,13 +59,13 @@ class _Reply:
     conversation: Conversation
     message_id: UUID
     writer: UUID
-    body: Message
+    body: Message = field(repr=False)
     """Its model, its metadata, and the content that was stored when this call took it up."""
     length: int
     """How many characters are stored."""
-    added: list[str] = field(default_factory=list)
+    added: list[str] = field(default_factory=list, repr=False)
     """What this call has stored."""
-    pending: list[str] = field(default_factory=list)
+    pending: list[str] = field(default_factory=list, repr=False)
     """What is not stored yet."""
     pending_length: int = 0
     is_whole: asyncio.Event = field(default_factory=asyncio.Event)
@@ -199,8 +199,8 @@ class GrowingMessages:
         if seen.role != _role(header):
             raise id_reused("message")
         if seen.length is None:
-            # It is complete. Whoever completed it may not have heard.
-            if not header.offset:
+            # If it is complete, whoever completed it may not have heard.
+            if not header.offset or seen.state != MessageState.MESSAGE_STATE_COMPLETE:
                 raise id_reused("message")
             if len(held.content) != header.offset:
                 raise _offset_wrong(len(held.content))
