@@ -158,6 +158,22 @@ async def test_another_persons_words_are_never_found(
     assert hit.before == "a secret "
 
 
+async def test_a_deleted_session_is_not_found_though_its_rows_are_there_still(
+    stack: Stack, person: MakePerson, messages: MessagesServiceStub, ann: str
+) -> None:
+    _, sessions = _three_talks(person, ann)
+    who = _signed_in(stack, ann)
+    assert len((await _search(messages, who, query="number")).hits) == 18
+    with psycopg.connect(stack.admin_url, autocommit=True) as connection:
+        connection.execute(
+            "UPDATE messages.conversations SET delete_time = now() WHERE session_id = %s",
+            (sessions[0],),
+        )
+    found = await _search(messages, who, query="number")
+    assert {hit.session_id for hit in found.hits} == set(sessions[1:])
+    assert found.frames[-1].messages_read == 12
+
+
 async def test_a_deleted_message_is_not_found_and_a_changed_one_by_its_new_words(
     stack: Stack, person: MakePerson, messages: MessagesServiceStub, ann: str
 ) -> None:
