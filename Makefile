@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Node and npm of the wheel, whatever else the machine has.
+WITH_NODE := PATH="$(CURDIR)/$(BIN):$$PATH"
 ROUNDS ?= 10
 
 .DEFAULT_GOAL := help
@@ -16,9 +18,9 @@ install: $(VENV)/.installed generated/inglenook.binpb ## Install everything into
 protos: $(VENV)/.installed ## Compile the contract into generated/.
 	$(BIN)/python -m contract.compile
 
-clients: install clients/typescript/dist/index.js ## Build the TypeScript client; needs Node.
+clients: install clients/typescript/dist/index.js ## Build the TypeScript client.
 
-web: install web/dist/index.html ## Build the web app; needs Node.
+web: install web/dist/index.html ## Build the web app.
 
 browser: ## Make sure that there is a Chromium for the tests in a browser.
 	@command -v chromium >/dev/null || \
@@ -27,13 +29,13 @@ browser: ## Make sure that there is a Chromium for the tests in a browser.
 		{ echo "The tests in a browser need Chromium: install your system's package \`chromium\`."; exit 1; }
 
 run: install ## Run everything on this machine: PostgreSQL, the services, the gateway, the web app.
-	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory web; \
-		else echo "There is no web app without Node 20 or newer (https://nodejs.org); all else runs."; fi
+	@$(MAKE) --no-print-directory web || \
+		echo "There is no web app, since it could not be built (the reason is above); all else runs."
 	@exec $(BIN)/python -m local run
 
 test: install lint web browser ## Run every check and every test, on a PostgreSQL of their own.
-	npm run check --silent
-	npm test --silent
+	$(WITH_NODE) npm run check --silent
+	$(WITH_NODE) npm test --silent
 	$(BIN)/python -m pytest
 
 torture: install ## Run the fault tests for as many rounds as asked: make torture ROUNDS=50.
@@ -80,16 +82,13 @@ generated/inglenook.binpb: $(VENV)/.installed $(shell find protos -name '*.proto
 
 clients/typescript/dist/index.js: node_modules/.installed generated/inglenook.binpb contract/typescript.py \
 		$(shell find clients/typescript/src -path '*/generated' -prune -o -type f -print)
-	$(BIN)/python -m contract.typescript node_modules/.bin/protoc-gen-es clients/typescript/src/generated
-	npm run build --silent --workspace clients/typescript
+	$(WITH_NODE) $(BIN)/python -m contract.typescript node_modules/.bin/protoc-gen-es clients/typescript/src/generated
+	$(WITH_NODE) npm run build --silent --workspace clients/typescript
 
 web/dist/index.html: clients/typescript/dist/index.js web/index.html web/vite.config.ts \
 		$(shell find web/src -type f)
-	npm run build --silent --workspace web -- --logLevel warn
+	$(WITH_NODE) npm run build --silent --workspace web -- --logLevel warn
 
-node_modules/.installed: package-lock.json
-	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null || { \
-		echo "The TypeScript client and the web app need Node 20 or newer: https://nodejs.org has it," \
-			"and everything else runs without it."; exit 1; }
-	npm ci --loglevel error
+node_modules/.installed: package-lock.json | $(VENV)/.installed
+	$(WITH_NODE) npm ci --loglevel error
 	@touch $@
