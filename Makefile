@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 # Node and npm of the wheel, whatever else the machine has.
 WITH_NODE := PATH="$(CURDIR)/$(BIN):$$PATH"
 ROUNDS ?= 10
+# Files of tests that run at once, each worker on a stack of its own: they wait more than they work.
+JOBS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help install protos clients web browser run test torture bench lint format locks clean
@@ -36,7 +38,7 @@ run: install ## Run everything on this machine: PostgreSQL, the services, the ga
 test: install lint web browser ## Run every check and every test, on a PostgreSQL of their own.
 	$(WITH_NODE) npm run check --silent
 	$(WITH_NODE) npm test --silent
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 torture: install ## Run the fault tests for as many rounds as asked: make torture ROUNDS=50.
 	INGLENOOK_TORTURE_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/faults

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import hypothesis
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
@@ -19,6 +20,10 @@ from services.runtime.service_tokens import ServiceTokens
 # Tests start processes while gRPC runs in this one. They become other programs at once, and what
 # gRPC does between fork and exec, for those that do not, can crash them.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
+
+# How long an example takes says nothing of the code on a machine that does other things too.
+hypothesis.settings.register_profile("inglenook", deadline=None)
+hypothesis.settings.load_profile("inglenook")
 
 _RESPONDERS_ISSUER = "inglenook-responders"
 

@@ -100,8 +100,9 @@ def test_a_bad_token_opens_no_route(stack: Stack, method: Method, kind: str) -> 
     headers = {} if token is None else {"authorization": f"Bearer {token}"}
     for route in method.routes:
         url = stack.url + re.sub(r"\{\w+\}", ABSENT, route.template)
-        body = b"{}" if route.verb in {"POST", "PUT", "PATCH"} else None
-        answer = httpx.request(route.verb, url, headers=headers, content=body)
+        body = b"[]" if method.client_streaming else b"{}"
+        content = body if route.verb in {"POST", "PUT", "PATCH"} else None
+        answer = httpx.request(route.verb, url, headers=headers, content=content)
         assert answer.status_code == 401
         assert refusal_in(answer) == Refused("UNAUTHENTICATED", reason)
 
