@@ -18,10 +18,7 @@ import grpc_tools
 import protovalidate
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
-ROOT = Path(__file__).resolve().parent.parent
-PROTOS = ROOT / "protos"
-GENERATED = ROOT / "generated"
-DESCRIPTORS = GENERATED / "inglenook.binpb"
+from contract.folders import DESCRIPTORS, GENERATED, PROTOS
 
 _VALIDATE = "buf/validate/validate.proto"
 # Beside the services' own imports: the JSON form of an error needs these to print its details.

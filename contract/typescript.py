@@ -15,7 +15,8 @@ from pathlib import Path
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.protobuf.message import Message
 
-from contract.compile import DESCRIPTORS, CompileError
+from contract.compile import CompileError
+from contract.folders import DESCRIPTORS
 
 _LEFT_OUT = ("buf/validate/", "google/api/", "inglenook/access/")
 _ERROR_DETAILS = "google/rpc/error_details.proto"

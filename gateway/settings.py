@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from contract.compile import DESCRIPTORS
+from contract.folders import DESCRIPTORS
 from services.runtime.settings import IdentitySettings
 
 Key = Annotated[str, Field(pattern=r"^$|^pk_(test|live)_[A-Za-z0-9+/=]+$")]

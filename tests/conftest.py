@@ -12,7 +12,7 @@ import hypothesis
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from contract.compile import ROOT
+from contract.folders import ROOT
 from local.stack import Stack, free_ports
 from services.runtime.jwks import write_signing_key
 from services.runtime.service_tokens import ServiceTokens

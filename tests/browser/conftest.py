@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
 
-from contract.compile import ROOT
+from contract.folders import ROOT
 from local.stack import Stack
 from services.runtime.identity import user_id_of
 from services.runtime.service_tokens import ServiceTokens

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.async_api import expect
 
-from contract.compile import ROOT
+from contract.folders import ROOT
 from tests.browser.conftest import BeginReply, OpenTab
 from tests.browser.person import Tab
 

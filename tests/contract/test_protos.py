@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from inglenook.errors.v1.errors_pb2 import Reason
 
-from contract.compile import DESCRIPTORS, PROTOS, ROOT, compile_descriptors
+from contract.compile import compile_descriptors
+from contract.folders import DESCRIPTORS, PROTOS, ROOT
 from contract.methods import ContractError, load_methods
 
 _BUF = Path(sysconfig.get_path("scripts")) / "buf"

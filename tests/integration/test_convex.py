@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from clients.convex.documents import inglenook_id
-from contract.compile import ROOT
+from contract.folders import ROOT
 from local.stack import Stack
 from services.runtime.settings import DEVELOPMENT_ISSUER
 from tests.convex_app import FIRST_MOMENT, ConvexApp

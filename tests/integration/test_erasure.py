@@ -14,7 +14,7 @@ import pytest
 from google.protobuf.empty_pb2 import Empty
 from inglenook.messages.v1.messages_pb2 import WatchMessagesRequest
 
-from contract.compile import DESCRIPTORS
+from contract.folders import DESCRIPTORS
 from contract.methods import load_methods
 from local.stack import Stack
 from services.runtime.identity import user_id_of

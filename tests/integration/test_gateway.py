@@ -21,7 +21,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from inglenook.users.v1.users_pb2 import GetMeResponse
 
-from contract.compile import PROTOS, compile_descriptors
+from contract.compile import compile_descriptors
+from contract.folders import PROTOS
 from local.stack import Stack, free_ports
 from services.runtime.jwks import (
     SigningKey,

@@ -15,7 +15,7 @@ from psycopg.conninfo import make_conninfo
 from sqlalchemy import Connection, MetaData, create_engine
 from sqlalchemy.pool import NullPool
 
-from contract.compile import ROOT
+from contract.folders import ROOT
 from local.stack import Stack
 from services.messages.tables import METADATA as MESSAGES
 from services.sessions.store import METADATA as SESSIONS

@@ -18,7 +18,7 @@ from inglenook.sessions.v1 import sessions_pb2  # noqa: F401 - known to the desc
 from inglenook.users.v1 import users_pb2  # noqa: F401
 from psycopg import sql
 
-from contract.compile import DESCRIPTORS
+from contract.folders import DESCRIPTORS
 from contract.methods import Method, load_methods
 from local.home import SERVICES
 from local.stack import Stack

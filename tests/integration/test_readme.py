@@ -5,7 +5,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from contract.compile import ROOT
+from contract.folders import ROOT
 from local.stack import Stack
 
 

@@ -8,7 +8,7 @@ import httpx
 import jwt
 import pytest
 
-from contract.compile import DESCRIPTORS
+from contract.folders import DESCRIPTORS
 from gateway.settings import GatewaySettings
 from gateway.web import web_routes
 from local.stack import Stack, free_ports

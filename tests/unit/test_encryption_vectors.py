@@ -13,7 +13,7 @@ import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from contract.compile import ROOT
+from contract.folders import ROOT
 from services.runtime.encryption.data_keys import bound_to
 from services.runtime.encryption.envelope import DataKey, Place, UnreadableError, associated_data
 from services.runtime.encryption.key_file import KeyFile

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from contract.compile import ROOT
+from contract.folders import ROOT
 from local.stack import free_ports
 
 _HIGHEST_FIRST_PORT = 65000
