@@ -24,8 +24,12 @@ _UNREACHABLE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 
 
 def channel_to(address: str) -> aio.Channel:
-    """A channel to another service, which reconnects quickly when that one was restarted."""
+    """A channel to another service, which reconnects quickly when that one was restarted.
+
+    A name that stands for several processes has its calls spread over them.
+    """
     options = [
+        ("grpc.lb_policy_name", "round_robin"),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 2_000),

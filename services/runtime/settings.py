@@ -1,9 +1,12 @@
 """Settings, from the environment: each with its meaning, its bounds and a clear refusal.
 
-Every variable begins with `INGLENOOK_`; structured ones are JSON. A program reads its settings when
-it starts, once, by `load`, and says in one line for each what is missing or wrong.
+Every variable begins with `INGLENOOK_`; structured ones are JSON. What is secret, or anything else,
+may lie in a file of the variable's name instead, in the folder that `INGLENOOK_SETTINGS_FOLDER`
+names, as containers are given secrets; the environment comes first. A program reads its settings
+when it starts, once, by `load`, and says in one line for each what is missing or wrong.
 """
 
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +24,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "INGLENOOK_"
+_FOLDER = f"{PREFIX}SETTINGS_FOLDER"
 DEVELOPMENT_ISSUER = "https://development.inglenook.invalid"
 SERVICES_ISSUER = "inglenook-services"
 _NEEDED_BY = {
@@ -201,9 +205,15 @@ Settings = TypeVar("Settings", bound=BaseSettings)
 
 
 def load(kind: type[Settings]) -> Settings:
-    """Reads settings from the environment, or ends the program with what is wrong, a line each."""
+    """Reads settings from the environment and the settings folder.
+
+    Ends the program with what is missing or wrong, a line each.
+    """
+    folder = os.environ.get(_FOLDER) or None
+    if folder is not None and not Path(folder).is_dir():
+        sys.exit(f"{_FOLDER} is no folder: {folder}")
     try:
-        return kind()
+        return kind(_secrets_dir=folder)
     except ValidationError as error:
         sys.exit(
             "\n".join(_complaint(problem["loc"], problem["msg"]) for problem in error.errors())

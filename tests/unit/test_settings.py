@@ -1,10 +1,17 @@
 """Settings refuse what is missing or unsafe, a sentence for each."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from services.runtime.settings import IdentitySettings, KeySettings, ServiceSettings, load
+from services.runtime.settings import (
+    DatabaseSettings,
+    IdentitySettings,
+    KeySettings,
+    ServiceSettings,
+    load,
+)
 
 GOOD = {"issuer": "https://id.example", "jwks_url": "https://id.example/jwks", "audiences": ["x"]}
 
@@ -111,3 +118,22 @@ def test_credentials_for_nats_come_by_file_and_not_in_its_url(
         load(ServiceSettings)
     assert "INGLENOOK_NATS_URL" in str(refused.value)
     assert "secret" not in str(refused.value)
+
+
+def test_a_secret_may_lie_in_a_file_and_the_environment_comes_first(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "inglenook_database_url").write_text("postgresql://from-a-file\n")
+    monkeypatch.setenv("INGLENOOK_SETTINGS_FOLDER", str(tmp_path))
+    assert load(DatabaseSettings).database_url == "postgresql://from-a-file"
+    monkeypatch.setenv("INGLENOOK_DATABASE_URL", "postgresql://from-the-environment")
+    assert load(DatabaseSettings).database_url == "postgresql://from-the-environment"
+
+
+def test_a_settings_folder_that_is_not_there_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("INGLENOOK_SETTINGS_FOLDER", str(tmp_path / "nowhere"))
+    with pytest.raises(SystemExit) as refused:
+        load(DatabaseSettings)
+    assert str(refused.value).startswith("INGLENOOK_SETTINGS_FOLDER is no folder")
