@@ -199,8 +199,9 @@ class GrowingMessages:
         if seen.role != _role(header):
             raise id_reused("message")
         if seen.length is None:
-            # If it is complete, whoever completed it may not have heard.
-            if not header.offset or seen.state != MessageState.MESSAGE_STATE_COMPLETE:
+            # If it is complete, whoever completed it may not have heard, and may know of no length.
+            known = header.offset or seen.writer_service == _service()
+            if not known or seen.state != MessageState.MESSAGE_STATE_COMPLETE:
                 raise id_reused("message")
             if len(held.content) != header.offset:
                 raise _offset_wrong(len(held.content))

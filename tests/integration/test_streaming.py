@@ -355,6 +355,19 @@ async def test_the_length_that_is_stored_is_told_to_whoever_has_another(
         assert _length_in(refused.value) == (4 if other == message_id else 0)
 
 
+async def test_who_completed_a_reply_and_heard_of_nothing_finds_out_by_its_header(
+    replying: Replying, person: MakePerson
+) -> None:
+    message_id = str(uuid4())
+    message = await replying.complete(message_id, "all of it")
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await (await replying.begin(message_id, "all of it"))
+    assert refusal_over_grpc(refused.value).reason == "OFFSET_WRONG"
+    assert await replying.complete(message_id, offset=_length_in(refused.value)) == message
+    said = person("alice").say(replying.session, "not by a service")
+    assert await replying.refused(await replying.begin(said["messageId"])) == REUSED
+
+
 def _length_in(error: grpc.aio.AioRpcError) -> int:
     details = dict(error.trailing_metadata())["grpc-status-details-bin"]
     info = ErrorInfo()
