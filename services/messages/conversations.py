@@ -167,12 +167,13 @@ class Conversations:
             Refusal: SESSION_NOT_FOUND.
         """
         revision = await self.revision(conversation)
-        # As of that revision: what is newer comes as a change, and so comes once.
-        page = await self._store.newest_first(conversation, as_of=revision, limit=newest)
-        # What has ended growing since is newer, too.
-        messages = await self.opener.messages(conversation, page.rows)
+        # Read in one with the revision that they are as of. Left out because it has grown since an
+        # earlier one, a message would be missing when the rest of it comes.
+        rows, as_of = await self._store.newest(conversation, limit=newest)
+        # What has ended growing since comes as a change, whole.
+        messages = await self.opener.messages(conversation, rows)
         changes = [MessageChange(upserted=message) for message in reversed(messages) if message]
-        return Batch(changes, revision)
+        return Batch(changes, max(revision, as_of))
 
     async def changes(self, conversation: Conversation, after: int) -> Batch[MessageChange]:
         """What changed after a revision, as much as fits a frame."""
@@ -180,9 +181,16 @@ class Conversations:
         if not page.rows:
             await self.revision(conversation)  # Ends the watch of a conversation that was deleted.
             return Batch([], after)
-        changes = await self.opener.changes(conversation, page.rows, after=after)
+        revision = page.rows[-1].revision
+        rows = {row.message_id: row for row in page.rows}
+        if page.more:
+            # What grows stands at its latest revision, behind the end of this frame. What it had
+            # got by here comes here: what comes later is only what it gets then.
+            growing = await self._store.growing_through(conversation, revision)
+            rows = {row.message_id: row for row in growing} | rows
+        changes = await self.opener.changes(conversation, rows.values(), after=after, to=revision)
         removes = any(row.body is None for row in page.rows)
-        return Batch(changes, page.rows[-1].revision, removes=removes)
+        return Batch(changes, revision, removes=removes)
 
     async def begin(self, conversation: Conversation) -> None:
         """Makes a conversation's row, once it is known that it is the caller's.

@@ -32,7 +32,6 @@ from sqlalchemy import (
     func,
     insert,
     literal,
-    literal_column,
     null,
     or_,
     select,
@@ -43,6 +42,7 @@ from services.messages.activity import ACTIVITY
 from services.messages.store import LOCK
 from services.messages.tables import (
     CONVERSATIONS,
+    GROWS,
     IN_CONVERSATION,
     MESSAGE_COLUMNS,
     MESSAGES,
@@ -93,7 +93,6 @@ _ID = bindparam("message", type_=Uuid)
 _WRITER = bindparam("writer", type_=Uuid)
 _SERVICE = bindparam("service", type_=Text)
 _THIS_MESSAGE = and_(IN_CONVERSATION, _MESSAGE.message_id == _ID)
-GROWS = _MESSAGE.state == literal_column(str(_GROWING))
 _HAS_LENGTH = _MESSAGE.length == bindparam("length", type_=Integer)
 DEADLINE = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, LEASE_SECONDS)
 

@@ -1,6 +1,8 @@
 """Messages as the contract has them, from their rows: decrypted, and growing ones put together."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from operator import itemgetter
 
 from inglenook.messages.v1.messages_pb2 import (
     DeletedMessage,
@@ -14,6 +16,7 @@ from services.messages.growth import GrowthStore, PartRow
 from services.messages.tables import Conversation, MessageRow
 from services.runtime.encryption.data_keys import DataKeys
 from services.runtime.encryption.envelope import UnreadableError
+from services.runtime.etags import etag_of
 
 
 class Opener:
@@ -58,9 +61,9 @@ class Opener:
         ]
 
     async def changes(
-        self, conversation: Conversation, rows: Sequence[MessageRow], *, after: int
+        self, conversation: Conversation, rows: Collection[MessageRow], *, after: int, to: int
     ) -> list[MessageChange]:
-        """What rows say to a watcher who has all up to a revision.
+        """What rows say, up to a revision, to a watcher who has all up to an earlier one.
 
         A growing message that the watcher has comes as what it has got since. One that has ended
         since its row was read is left out: it has a later revision.
@@ -70,29 +73,43 @@ class Opener:
         """
         growing = [row.message_id for row in rows if row.grows]
         parts = await self._growth.parts(conversation, growing) if growing else {}
-        changes = [
-            await self._change(conversation, row, parts.get(row.message_id, ()), after)
-            for row in rows
-        ]
-        return [change for change in changes if change is not None]
+        changes: list[tuple[int, MessageChange]] = []
+        for row in rows:
+            got = parts.get(row.message_id, ())
+            then = _as_of(row, got, to)
+            change = await self._change(conversation, row, got, then, after) if then else None
+            if then is not None and change is not None:
+                changes.append((then.revision, change))
+        return [change for _, change in sorted(changes, key=itemgetter(0))]
 
     async def _change(
         self,
         conversation: Conversation,
         row: MessageRow,
         parts: Sequence[PartRow],
+        then: MessageRow,
         after: int,
     ) -> MessageChange | None:
+        """A change to a row as it was `then`; None when it says nothing, or has ended since."""
         if row.body is None:
             return deletion(row)
         if not row.grows or row.begun_revision is None or row.begun_revision > after:
             message = await self._message(conversation, row, parts)
-            return None if message is None else MessageChange(upserted=message)
+            if message is None:
+                return None
+            if then.length is not None:
+                message.content = message.content[: then.length]
+            message.etag = etag_of(then.revision)
+            return MessageChange(upserted=message)
         missed = [part for part in parts if after < part.revision <= row.revision]
         text = await self._text(conversation, missed)
         if not missed or missed[0].first + len(text) != row.length:
             return None
-        delta = MessageDelta(message_id=str(row.message_id), offset=missed[0].first, text=text)
+        offset = missed[0].first
+        text = text[: (then.length or 0) - offset]
+        if not text:
+            return None
+        delta = MessageDelta(message_id=str(row.message_id), offset=offset, text=text)
         return MessageChange(delta=delta)
 
     async def _message(
@@ -124,6 +141,17 @@ class Opener:
         if envelope is None:
             raise UnreadableError(place)
         return await self._keys.open(conversation.scope, envelope, place)
+
+
+def _as_of(row: MessageRow, parts: Sequence[PartRow], revision: int) -> MessageRow | None:
+    """A row as it was at a revision; None for one that grew and has ended since it was read."""
+    if row.revision <= revision:
+        return row
+    later = [part for part in parts if revision < part.revision <= row.revision]
+    if not later:
+        return None
+    earlier = [part.revision for part in parts if part.revision <= revision]
+    return replace(row, length=later[0].first, revision=max([row.begun_revision or 0, *earlier]))
 
 
 def deletion(row: MessageRow) -> MessageChange:

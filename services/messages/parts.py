@@ -19,8 +19,8 @@ from sqlalchemy import (
     update,
 )
 
-from services.messages.growth import DEADLINE, GROWS
-from services.messages.tables import CONVERSATIONS, MESSAGES, PARTS, Conversation
+from services.messages.growth import DEADLINE
+from services.messages.tables import CONVERSATIONS, GROWS, MESSAGES, PARTS, Conversation
 from services.runtime.database import Parameters, statement
 
 

@@ -34,6 +34,7 @@ from services.messages.activity import ACTIVITY
 from services.messages.tables import (
     CONVERSATIONS,
     ERASED,
+    GROWS,
     IN_CONVERSATION,
     MESSAGE_COLUMNS,
     MESSAGES,
@@ -77,6 +78,12 @@ class RevisionRow:
 class _PageRow(MessageRow):
     found: int
     """How many rows there were before those that are too many bytes were left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class _NewestRow(_PageRow):
+    as_of: int
+    """The conversation's revision when the row was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,15 +148,17 @@ _GET_MANY = statement(
 )
 _DOWN = statement(
     _within_bytes(
-        and_(
-            _NOT_DELETED,
-            _MESSAGE.sequence <= bindparam("first", type_=BigInteger),
-            _MESSAGE.revision <= bindparam("as_of", type_=BigInteger),
-        ),
+        and_(_NOT_DELETED, _MESSAGE.sequence <= bindparam("first", type_=BigInteger)),
         "sequence",
         descending=True,
     ),
     _PageRow,
+)
+_NEWEST = statement(
+    _within_bytes(_NOT_DELETED, "sequence", descending=True).add_columns(
+        select(_CONVERSATION.revision).where(THIS_CONVERSATION).scalar_subquery().label("as_of")
+    ),
+    _NewestRow,
 )
 _UP = statement(
     _within_bytes(
@@ -170,6 +179,15 @@ _CHANGED = statement(
         descending=False,
     ),
     _PageRow,
+)
+_GROWING_THROUGH = statement(
+    select(*MESSAGE_COLUMNS).where(
+        IN_CONVERSATION,
+        GROWS,
+        _MESSAGE.begun_revision <= bindparam("revision", type_=BigInteger),
+        _MESSAGE.revision > bindparam("revision", type_=BigInteger),
+    ),
+    MessageRow,
 )
 
 _named = (
@@ -279,20 +297,21 @@ class MessageStore:
         return {row.message_id: row for row in await self._database.all(_GET_MANY, parameters)}
 
     async def newest_first(
-        self,
-        conversation: Conversation,
-        *,
-        first: int = _EVERYTHING,
-        as_of: int = _EVERYTHING,
-        limit: int,
+        self, conversation: Conversation, *, first: int = _EVERYTHING, limit: int
     ) -> Page:
-        """The messages from sequence `first` downwards.
+        """The messages from sequence `first` downwards."""
+        parameters = {**conversation.parameters, "first": first, "limit": limit + 1}
+        return _page(await self._database.all(_DOWN, parameters), limit)
 
-        Those that were changed after revision `as_of` are left out.
+    async def newest(
+        self, conversation: Conversation, *, limit: int
+    ) -> tuple[Sequence[MessageRow], int]:
+        """The newest messages downwards, and the conversation's revision at that very moment.
+
+        When there are none, it is 0.
         """
-        parameters = {**conversation.parameters, "first": first, "as_of": as_of}
-        rows = await self._database.all(_DOWN, {**parameters, "limit": limit + 1})
-        return _page(rows, limit)
+        rows = await self._database.all(_NEWEST, {**conversation.parameters, "limit": limit})
+        return rows, rows[0].as_of if rows else 0
 
     async def oldest_first(self, conversation: Conversation, *, first: int, limit: int) -> Page:
         """The messages from sequence `first` upwards."""
@@ -303,6 +322,13 @@ class MessageStore:
         """The messages and tombstones with a revision above `after`, in their revisions' order."""
         parameters = {**conversation.parameters, "after": after, "limit": limit + 1}
         return _page(await self._database.all(_CHANGED, parameters), limit)
+
+    async def growing_through(
+        self, conversation: Conversation, revision: int
+    ) -> Sequence[MessageRow]:
+        """The growing messages that had begun by a revision, and have grown after it."""
+        parameters = {**conversation.parameters, "revision": revision}
+        return await self._database.all(_GROWING_THROUGH, parameters)
 
     async def change(
         self, conversation: Conversation, seen: MessageRow, *, body: bytes, original: bytes

@@ -25,6 +25,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     literal,
+    literal_column,
     select,
     text,
 )
@@ -150,6 +151,9 @@ IN_CONVERSATION = and_(
     .where(THIS_CONVERSATION, CONVERSATIONS.c.delete_time.is_(None))
     .exists(),
 )
+
+# Spelled out, as the index of growing messages states it.
+GROWS = MESSAGES.c.state == literal_column(str(int(MessageState.MESSAGE_STATE_GROWING)))
 
 
 @dataclass(frozen=True, slots=True)
