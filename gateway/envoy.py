@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from contract.methods import Method
 from gateway.authentication import key_file_listeners, key_set_clusters, token_filter
+from gateway.metrics import admin, metrics_clusters, metrics_listeners
 from gateway.replies import local_replies
 from gateway.settings import GatewaySettings
 from gateway.upstreams import clusters, routes
@@ -52,6 +53,7 @@ def bootstrap(settings: GatewaySettings, methods: Iterable[Method]) -> dict[str,
     host, _, port = settings.listen.rpartition(":")
     return {
         "node": {"id": "gateway", "cluster": "inglenook"},
+        **admin(settings),
         "application_log_config": {
             "log_format": {
                 "json_format": {
@@ -79,11 +81,13 @@ def bootstrap(settings: GatewaySettings, methods: Iterable[Method]) -> dict[str,
                     "filter_chains": [{"filters": [_http(settings, served)]}],
                 },
                 *key_file_listeners(settings),
+                *metrics_listeners(settings),
             ],
             "clusters": [
                 *clusters(settings),
                 *key_set_clusters(settings),
                 *web_clusters(settings),
+                *metrics_clusters(settings),
             ],
         },
     }

@@ -17,6 +17,8 @@ class GatewaySettings(IdentitySettings):
 
     listen: Address = "127.0.0.1:8080"
     """The public address."""
+    metrics_listen: Annotated[str, Field(pattern=r"^$|^.+:\d+$")] = ""
+    """The address that shows Envoy's metrics to Prometheus, for operators alone. Default: none."""
     upstreams: dict[str, Address]
     """Where each service answers: its full name in the protos, and its address. As JSON."""
     bootstrap_file: Path

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -97,24 +98,34 @@ def _database_url() -> str | None:
 
 
 def _settings() -> dict[str, str]:
-    """The user's own settings of the services and the gateway."""
+    """The user's own settings of the services and the gateway, and of their traces."""
     # The one that opens the whole database is for migrations alone, which are given theirs.
     return {
         name: value
         for name, value in os.environ.items()
-        if name.startswith("INGLENOOK_") and name != "INGLENOOK_ADMIN_DATABASE_URL"
+        if name.startswith(("INGLENOOK_", "OTEL_")) and name != "INGLENOOK_ADMIN_DATABASE_URL"
     }
 
 
 def _ports() -> Ports:
     gateway = _port("INGLENOOK_PORT", 8080)
     first = _port("INGLENOOK_SERVICE_PORT", 50051)
-    return Ports(gateway=gateway, users=first, sessions=first + 1, messages=first + 2)
+    ports = Ports(gateway=gateway, users=first, sessions=first + 1, messages=first + 2)
+    if not os.environ.get("INGLENOOK_METRICS_PORT"):
+        return ports
+    shown = _port("INGLENOOK_METRICS_PORT", 0)
+    return replace(
+        ports,
+        users_metrics=shown,
+        sessions_metrics=shown + 1,
+        messages_metrics=shown + 2,
+        gateway_metrics=shown + 3,
+    )
 
 
 def _port(variable: str, default: int) -> int:
     given = os.environ.get(variable) or str(default)
-    if not given.isdecimal() or not 0 < int(given) <= _HIGHEST_PORT - 2:
+    if not given.isdecimal() or not 0 < int(given) <= _HIGHEST_PORT - 3:
         raise StackError(f"{variable} is not a port: {given}")
     return int(given)
 

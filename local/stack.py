@@ -5,7 +5,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
@@ -36,22 +36,32 @@ _PROTO_SERVICES = {
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The TCP ports on loopback."""
+    """The TCP ports on loopback. Where one for metrics is 0, none are shown."""
 
     gateway: int = 8080
     users: int = 50051
     sessions: int = 50052
     messages: int = 50053
+    gateway_metrics: int = 0
+    users_metrics: int = 0
+    sessions_metrics: int = 0
+    messages_metrics: int = 0
 
     def address(self, name: str) -> str:
         """The address of a process."""
         return f"127.0.0.1:{getattr(self, name)}"
 
+    def metrics_address(self, name: str) -> str:
+        """The address that shows a process's metrics, or nothing when none does."""
+        shown = f"{name}_metrics"
+        return self.address(shown) if getattr(self, shown) else ""
 
-def free_ports() -> Ports:
-    """Ports that nothing listens on now."""
+
+def free_ports(*, metrics: bool = False) -> Ports:
+    """Ports that nothing listens on now; with `metrics`, those that show them too."""
     with ExitStack() as open_sockets:
-        probes = [open_sockets.enter_context(socket.socket()) for _ in range(4)]
+        count = len(fields(Ports)) if metrics else len(("gateway", *SERVICES))
+        probes = [open_sockets.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
             probe.bind(("127.0.0.1", 0))
         return Ports(*(probe.getsockname()[1] for probe in probes))
@@ -212,6 +222,7 @@ class Stack:
         """A service as a process."""
         environment = self._environment() | {
             "INGLENOOK_LISTEN": self.ports.address(name),
+            "INGLENOOK_METRICS_LISTEN": self.ports.metrics_address(name),
             "INGLENOOK_DATABASE_URL": self._role_url(name),
             "INGLENOOK_KEY_FILE": str(self.home.key_file(name)),
             "INGLENOOK_TOKEN_KEY_FILE": str(self.home.token_key_file(name)),
@@ -229,6 +240,7 @@ class Stack:
             | self._environment()
             | {
                 "INGLENOOK_LISTEN": self.ports.address("gateway"),
+                "INGLENOOK_METRICS_LISTEN": self.ports.metrics_address("gateway"),
                 "INGLENOOK_UPSTREAMS": json.dumps(upstreams),
                 "INGLENOOK_BOOTSTRAP_FILE": str(self.home.run / "envoy.json"),
             }

@@ -4,9 +4,7 @@ import json
 import os
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import hypothesis
 import pytest
@@ -16,6 +14,7 @@ from contract.folders import ROOT
 from local.stack import Stack, free_ports
 from services.runtime.jwks import write_signing_key
 from services.runtime.service_tokens import ServiceTokens
+from tests.reachable import reachable_folder
 
 # Tests start processes while gRPC runs in this one. They become other programs at once, and what
 # gRPC does between fork and exec, for those that do not, can crash them.
@@ -39,7 +38,7 @@ def stack(responder_key: Path) -> Iterator[Stack]:
     }
     settings = {"INGLENOOK_ISSUERS": json.dumps([trusted])}
     with (
-        _within_reach() as folder,
+        reachable_folder() as folder,
         Stack(folder / "home", free_ports(), settings=settings, web=_web()) as running,
     ):
         yield running
@@ -64,14 +63,14 @@ def responder(responder_key: Path) -> ServiceTokens:
 @pytest.fixture
 def reachable() -> Iterator[Path]:
     """A folder that PostgreSQL's own user can reach, also when root runs the tests."""
-    with _within_reach() as folder:
+    with reachable_folder() as folder:
         yield folder
 
 
 @pytest.fixture(scope="module")
 def reachable_to_all() -> Iterator[Path]:
     """The same, for what all tests of a file have in common."""
-    with _within_reach() as folder:
+    with reachable_folder() as folder:
         yield folder
 
 
@@ -87,12 +86,3 @@ def _web() -> Path | None:
     """The web app, once it was built, for which Node is needed."""
     built = ROOT / "web" / "dist"
     return built if (built / "index.html").exists() else None
-
-
-@contextmanager
-def _within_reach() -> Iterator[Path]:
-    # Not in pytest's own folder, which each run closes to other users when it starts, also below
-    # the feet of another run's PostgreSQL.
-    with TemporaryDirectory(prefix="inglenook-") as folder:
-        Path(folder).chmod(0o711)
-        yield Path(folder)

@@ -39,6 +39,11 @@ class Backlog:
         return self._writes
 
     @property
+    def size(self) -> int:
+        """How many bytes the bodies of the waiting writes have."""
+        return self._bytes
+
+    @property
     def ready(self) -> bool:
         """Whether something waits that can be written now."""
         return bool(self._ready)

@@ -23,6 +23,7 @@ from inglenook.messages.v1.messages_pb2 import (
 
 from services.messages.conversations import Conversations
 from services.messages.matching import Excerpt, Query
+from services.messages.metrics import SEARCHES
 from services.messages.reading import Walk, body_unless_gone
 from services.messages.scans import (
     LAST_SEQUENCE,
@@ -196,7 +197,8 @@ class Searches:
             raise server_busy(_RETRY_SECONDS)
         self._under_way[searching] += 1
         try:
-            yield
+            with SEARCHES.track_inprogress():
+                yield
         finally:
             self._under_way[searching] -= 1
             if not self._under_way[searching]:

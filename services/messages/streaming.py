@@ -28,6 +28,7 @@ from services.messages.body import body_alone, body_of, message_of, place_of, se
 from services.messages.conversations import Conversations, message_not_found
 from services.messages.growth import LEASE_SECONDS, GrowthStore
 from services.messages.interruption import Interruption
+from services.messages.metrics import show_growing
 from services.messages.parts import Growth
 from services.messages.store import MessageStore
 from services.messages.tables import Conversation, MessageRow
@@ -98,6 +99,7 @@ class GrowingMessages:
         self._leaving: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
+        show_growing(lambda: len(self._writers))
 
     async def __aenter__(self) -> "GrowingMessages":
         self._tasks = [

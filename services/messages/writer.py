@@ -22,6 +22,7 @@ from services.messages.appends import (
     append_columns,
 )
 from services.messages.backlog import Backlog, BacklogFullError, Write
+from services.messages.metrics import BATCH_SECONDS, BATCH_WRITES, show_backlog
 from services.messages.parts import GROW_ALL, GrownRow, Growth, growth_columns
 from services.messages.tables import Conversation
 from services.runtime.database import Database
@@ -57,6 +58,7 @@ class Writer:
         self._committed = committed
         self._backlog = Backlog(maximum_writes=_WAITING_WRITES, maximum_bytes=_WAITING_BYTES)
         self._writing: set[asyncio.Task[None]] = set()
+        show_backlog(lambda: len(self._backlog), lambda: self._backlog.size)
 
     async def append(self, appends: Sequence[Append]) -> list[AppendedRow | None]:
         """Writes appends, in their order within each conversation; on disk when this returns.
@@ -115,8 +117,10 @@ class Writer:
                 return
 
     async def _write_batch(self, batch: Sequence[Write]) -> None:
+        BATCH_WRITES.observe(len(batch))
         try:
-            stored = await self._store(batch)
+            with BATCH_SECONDS.time():
+                stored = await self._store(batch)
         except OperationalError as error:
             _fail(batch, error)
         except Error as error:

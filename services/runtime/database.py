@@ -19,6 +19,8 @@ from sqlalchemy.sql import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 
+from services.runtime.telemetry.pools import show_pool
+
 _DIALECT = psycopg_dialect()  # type: ignore[no-untyped-call]
 
 Row = TypeVar("Row")
@@ -74,6 +76,7 @@ class Database:
             check=_still_there,
             open=False,
         )
+        show_pool(name, self._pool)
 
     async def __aenter__(self) -> "Database":
         await self._pool.open(wait=True, timeout=30.0)

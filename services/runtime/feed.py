@@ -29,6 +29,7 @@ from psycopg import Error
 from services.runtime.errors import Refusal, server_stopping
 from services.runtime.kept_frames import Frame, KeptFrames
 from services.runtime.news import News
+from services.runtime.telemetry.feeds import FOUND_BY_LOOKING, Lag, show_feeds
 
 _log = logging.getLogger(__name__)
 
@@ -210,6 +211,7 @@ class Feeds:
         self._kept = KeptFrames(_KEPT_BYTES)
         self._look = News()
         self._poll: asyncio.Task[None] | None = None
+        show_feeds(lambda: len(self._open), lambda: self._kept.size)
 
     async def __aenter__(self) -> "Feeds":
         self._poll = asyncio.create_task(self._poll_always(), name="feed poll")
@@ -312,6 +314,7 @@ class Feeds:
         current = False
         now = asyncio.get_running_loop().time
         silent_since = now()
+        lag = Lag()
         while True:
             # Cleared before looking, so that what comes while looking is looked for again.
             news.clear()
@@ -328,9 +331,11 @@ class Feeds:
                 current = True
                 payload = source.frame(revision, Signal.CURRENT)
             elif await news.wait(silent_since + heartbeat - now()):
+                lag.told(news.told_at)
                 continue
             else:
                 payload = source.frame(revision, Signal.HEARTBEAT)
+            lag.handed()
             yield payload
             silent_since = now()
 
@@ -362,6 +367,8 @@ class Feeds:
                 if found < revision:
                     feed.end()
                 else:
+                    if found > feed.revision:
+                        FOUND_BY_LOOKING.inc()
                     feed.learn(found)
 
 

@@ -34,6 +34,7 @@ from services.runtime.errors import (
 )
 from services.runtime.identity import Call, Identity, current_call
 from services.runtime.logs import call_log
+from services.runtime.telemetry import calls
 from services.runtime.tokens import TokenVerifier, token_expired, token_missing
 
 _log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class CallInterceptor(AsyncServerInterceptor):
         self._validator = Validator()
         for guarded in self._guarded.values():
             self._validator.collect_violations(guarded.request())
+            calls.expect(guarded.method)
 
     async def intercept(
         self,
@@ -194,15 +196,16 @@ async def _guarded_stream(
     """A handler's frames, for as long as the caller's token is good."""
     ends_at = _ends_at(identity)
     try:
-        # Closed at once when the caller leaves: it is not left to the garbage collector.
-        async with aclosing(frames):
-            # Not through `_until`: another generator in between is memory of every idle stream.
-            while True:
-                try:
-                    frame = await _next(frames, ends_at)
-                except StopAsyncIteration:
-                    break
-                yield frame
+        with calls.open_stream(method_name):
+            # Closed at once when the caller leaves: it is not left to the garbage collector.
+            async with aclosing(frames):
+                # Not through `_until`: another generator in between is memory of every idle stream.
+                while True:
+                    try:
+                        frame = await _next(frames, ends_at)
+                    except StopAsyncIteration:
+                        break
+                    yield frame
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a refusal
         await _refuse(error, context, method_name, started)
     _note(method_name, "OK", started)
@@ -272,7 +275,9 @@ async def _refuse(
 
 
 def _note(method_name: str, code: str, started: float, reason: str = "") -> None:
-    call_log.note(method_name, code, (time.perf_counter() - started) * 1000, reason)
+    seconds = time.perf_counter() - started
+    call_log.note(method_name, code, seconds * 1000, reason)
+    calls.answered(method_name, code, seconds, reason)
 
 
 def _request_id(metadata: dict[str, str | bytes]) -> str:

@@ -1,6 +1,7 @@
 """Waiting for news, or for a while: what thousands of idle followers do."""
 
 import asyncio
+import time
 
 
 class News:
@@ -10,16 +11,20 @@ class News:
     most of it for many tasks that wait and for a timeout that nests.
     """
 
-    __slots__ = ("_told", "_waiter")
+    __slots__ = ("_told", "_waiter", "told_at")
 
     def __init__(self) -> None:
         """There is none yet."""
         self._told = False
         self._waiter: asyncio.Future[None] | None = None
+        self.told_at = 0.0
+        """When the first of what is not known yet came, by `time.perf_counter`."""
 
     def set(self) -> None:
         """There is news: whoever waits goes on."""
-        self._told = True
+        if not self._told:
+            self._told = True
+            self.told_at = time.perf_counter()
         self._wake()
 
     def clear(self) -> None:

@@ -24,7 +24,15 @@ from psycopg_pool import PoolClosed, PoolTimeout
 
 from services.runtime.database import Database
 from services.runtime.leadership import lead
-from services.runtime.outbox import DueRow, OutboxTable, Scope
+from services.runtime.outbox import DueRow, KindRow, OutboxTable, Scope
+from services.runtime.telemetry.outbox import (
+    DELIVERED,
+    FAILED,
+    NOT_THERE,
+    SET_ASIDE,
+    show_owed,
+    tried,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -105,6 +113,7 @@ class Relay:
         async with asyncio.TaskGroup() as loops:
             for kind, delivery in self._deliveries.items():
                 loops.create_task(self._relay(kind, delivery), name=f"relay of {kind}")
+            loops.create_task(show_owed(list(self._deliveries), self._status), name="what is owed")
 
     async def _relay(self, kind: str, delivery: Delivery) -> None:
         pause = 0.0
@@ -151,6 +160,9 @@ class Relay:
                 return
             after = (rows[-1].due_time, *rows[-1].scope)
 
+    async def _status(self) -> Sequence[KindRow]:
+        return await self._database.all(self._outbox.status, {})
+
     async def _due(
         self, kind: str, after: tuple[datetime | UUID, ...], limit: int
     ) -> Sequence[DueRow]:
@@ -165,8 +177,12 @@ class Relay:
             raise
         except Exception as error:
             if isinstance(error, aio.AioRpcError) and error.code() in _NOT_THERE:
+                tried(kind, len(scopes), NOT_THERE)
                 raise
+            tried(kind, len(scopes), FAILED)
             await self._note_failure(kind, scopes, error)
+        else:
+            tried(kind, len(scopes), DELIVERED)
 
     async def _note_failure(self, kind: str, scopes: list[Scope], error: Exception) -> None:
         cause = _cause(error)
@@ -178,6 +194,7 @@ class Relay:
         )
         for row in failed:
             if row.set_aside_time is not None:
+                tried(kind, 1, SET_ASIDE)
                 about = "/".join(map(str, row.scope))
                 extra = {"kind": kind, "about": about, "tries": row.tries, "cause": cause}
                 _log.error("an event was set aside; see the command `outbox list`", extra=extra)

@@ -21,6 +21,7 @@ from grpc_reflection.v1alpha import reflection
 from contract.methods import methods_of
 from services.runtime.interceptor import CallInterceptor, GuardedMethod
 from services.runtime.settings import Environment, ServiceSettings
+from services.runtime.telemetry.exposition import exposed_metrics
 from services.runtime.tokens import TokenVerifier
 
 _log = logging.getLogger(__name__)
@@ -64,9 +65,10 @@ async def serve(settings: ServiceSettings, implementation: Implementation) -> No
 
     Raises:
         ContractError: a method does not say who may call it.
-        RuntimeError: the address cannot be listened on.
+        RuntimeError: an address cannot be listened on.
     """
     async with AsyncExitStack() as stack:
+        stack.enter_context(exposed_metrics(settings.metrics_listen))
         client = await stack.enter_async_context(httpx.AsyncClient())
         verifier = TokenVerifier(settings.trusted_issuers, client, settings.token_leeway)
         guarded = list(_guarded_methods(implementation.service))

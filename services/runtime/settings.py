@@ -190,6 +190,9 @@ class ServiceSettings(IdentitySettings, DatabaseSettings, KeySettings):
     """After how many tries what cannot be delivered to another service is set aside."""
     listen: Annotated[str, Field(pattern=r"^.+:\d+$")]
     """The address the service answers on: `127.0.0.1:50051`."""
+    metrics_listen: Annotated[str, Field(pattern=r"^$|^.+:\d+$")] = ""
+    """The address that shows the process's metrics to Prometheus, `127.0.0.1:9464`, for operators
+    alone; each process has its own. Default: none does."""
     streams_per_person: Annotated[int, Field(ge=1)] = 100
     """How many watches one person may have open at a process."""
     nats_url: Annotated[str, Field(pattern=r"^$|^(nats|tls)://[^@]+$")] = ""

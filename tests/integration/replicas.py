@@ -15,7 +15,8 @@ def start_replica(stack: Stack, port: int, **settings: str) -> "subprocess.Popen
     """
     listen = f"127.0.0.1:{port}"
     own = {f"INGLENOOK_{name.upper()}": value for name, value in settings.items()}
-    environment = {**stack.service("messages").environment, "INGLENOOK_LISTEN": listen, **own}
+    of_its_own = {"INGLENOOK_LISTEN": listen, "INGLENOOK_METRICS_LISTEN": ""}
+    environment = {**stack.service("messages").environment, **of_its_own, **own}
     command = [sys.executable, "-m", "services.messages"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     with grpc.insecure_channel(listen) as channel:

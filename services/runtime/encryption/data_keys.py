@@ -38,6 +38,7 @@ from services.runtime.encryption.key_provider import (
     WrappedKeyError,
 )
 from services.runtime.encryption.single_flight import SingleFlight
+from services.runtime.telemetry.keys import MeasuredKeyProvider
 
 _log = logging.getLogger(__name__)
 
@@ -112,7 +113,7 @@ class DataKeys:
         """
         self._database = database
         self._table = table
-        self._provider = provider
+        self._provider = MeasuredKeyProvider(provider)
         self._key_encryption_keys = KeyEncryptionKeys(database, table)
         self._uses_of_a_key = uses_of_a_key
         self._reserved_uses = min(reserved_uses, uses_of_a_key)

@@ -1,15 +1,19 @@
 """Telling other processes that a feed has news, whatever carries it there.
 
-A wake-up carries feeds' names and their revisions, and nothing of what happened. It may be lost,
-come twice or late: whoever is woken reads the stored state, and a slow poll covers the ones that
-never came. They are sent after the commit, and many at once go together.
+A wake-up carries feeds' names and their revisions, and nothing of what happened; and when the first
+of these was stored, so that operators can see how long wake-ups take. It may be lost, come twice or
+late: whoever is woken reads the stored state, and a slow poll covers the ones that never came. They
+are sent after the commit, and many at once go together.
 """
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Protocol
+
+from services.runtime.telemetry.feeds import WAKEUP_DELAY
 
 _log = logging.getLogger(__name__)
 
@@ -20,7 +24,11 @@ _RECONNECT_SECONDS = 1.0
 _GATHERING_SECONDS = 0.01
 _SEPARATOR = " "
 _EQUALS = "="
+# In the place of a feed's name: its revision is the time, in milliseconds since 1970. No feed has
+# this name, so that a process which does not know of it looks for no feed in vain.
+_STORED_AT = "@"
 _REVISIONS = range(1, 1 << 63)
+_LONGEST_TIME = 20
 
 
 class CarrierError(Exception):
@@ -63,6 +71,7 @@ class Wakeups:
         self._learn = learn
         self._look = look
         self._pending: dict[str, int] = {}
+        self._pending_since = 0.0
         self._has_pending = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -83,6 +92,8 @@ class Wakeups:
 
     def send(self, feed: str, revision: int) -> None:
         """Wakes the watchers of a feed in every other process, soon."""
+        if not self._pending:
+            self._pending_since = time.time()
         self._pending[feed] = max(revision, self._pending.get(feed, 0))
         self._has_pending.set()
 
@@ -100,7 +111,10 @@ class Wakeups:
     def _take(self, payload: str) -> None:
         try:
             for feed, revision in _read(payload):
-                self._learn(feed, revision)
+                if feed == _STORED_AT:
+                    WAKEUP_DELAY.observe(max(time.time() - revision / 1000, 0))
+                else:
+                    self._learn(feed, revision)
         except ValueError:
             # Anyone who reaches the carrier may send anything; the poll does not depend on it.
             _log.warning("a malformed wake-up is ignored", extra={"characters": len(payload)})
@@ -108,8 +122,10 @@ class Wakeups:
     async def _send_always(self) -> None:
         while True:
             await self._has_pending.wait()
+            since = self._pending_since
             news = self._take_pending()
-            payload = _SEPARATOR.join(map(_spelled, news, news.values()))
+            told = {_STORED_AT: int(since * 1000)} | news
+            payload = _SEPARATOR.join(map(_spelled, told, told.values()))
             try:
                 await self._carrier.send(payload)
                 await asyncio.sleep(_GATHERING_SECONDS)
@@ -117,12 +133,13 @@ class Wakeups:
                 _log.warning("a wake-up could not be sent; trying again", exc_info=True)
                 for feed, revision in news.items():
                     self.send(feed, revision)
+                self._pending_since = since
                 await asyncio.sleep(_RECONNECT_SECONDS)
 
     def _take_pending(self) -> dict[str, int]:
         """As many waiting feeds as one payload can name."""
         taken: dict[str, int] = {}
-        length = 0
+        length = _LONGEST_TIME
         for feed, revision in list(self._pending.items()):
             length += len(_spelled(feed, revision)) + len(_SEPARATOR)
             if length > _PAYLOAD_BYTES:
