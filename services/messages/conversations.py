@@ -155,6 +155,10 @@ class Conversations:
         row = await self._store.conversation(conversation)
         if row is None:
             await self._ask_sessions(conversation)
+            # Of an erased person no row is left to say so, and the sessions may still be there:
+            # each service learns of it in its own time.
+            if await self._store.is_erased(conversation.user_id):
+                raise session_not_found()
             return 0
         if row.delete_time is not None:
             raise session_not_found()

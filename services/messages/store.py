@@ -280,6 +280,10 @@ class MessageStore:
         """How far the conversation has got; None when nothing was ever said in it."""
         return await self._database.one(_GET_CONVERSATION, conversation.parameters)
 
+    async def is_erased(self, person: UUID) -> bool:
+        """Whether the person was erased."""
+        return await self._database.one(ERASED.find, {"person": person}) is not None
+
     async def add_conversation(self, conversation: Conversation) -> None:
         """Makes the conversation's row, unless it is there or the person was erased."""
         parameters = conversation.parameters

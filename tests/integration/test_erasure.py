@@ -12,7 +12,8 @@ import httpx
 import jwt
 import pytest
 from google.protobuf.empty_pb2 import Empty
-from inglenook.messages.v1.messages_pb2 import WatchMessagesRequest
+from inglenook.messages.v1.messages_pb2 import EraseUserRequest, WatchMessagesRequest
+from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
 
 from contract.folders import DESCRIPTORS
 from contract.methods import load_methods
@@ -116,6 +117,42 @@ def test_what_races_an_erasure_leaves_nothing(stack: Stack, person: MakePerson) 
         erasing.result()
         assert {answer.result().status_code for answer in racing} <= {200, 403, 404}
     eventually(lambda: tables_with(stack, "user_id", owner) == MEMORY)
+
+
+def test_what_was_said_is_not_seen_as_nothing_said_while_sessions_know_no_better(
+    stack: Stack, person: MakePerson
+) -> None:
+    # The erasure reaches the services one by one: this is what there is in between.
+    name = f"erased-{uuid4()}"
+    owner = user_id_of(DEVELOPMENT_ISSUER, name)
+    someone = person(name)
+    session, *_ = _living(someone)
+    as_users = (("authorization", f"Bearer {stack.home.service_tokens('users').token()}"),)
+    mine = (("authorization", f"Bearer {stack.token(name)}"),)
+    gone = Refused("NOT_FOUND", "SESSION_NOT_FOUND")
+    with grpc.insecure_channel(stack.ports.address("messages")) as channel:
+        messages = MessagesServiceStub(channel)
+        frames = messages.WatchMessages(
+            WatchMessagesRequest(session_id=session), metadata=mine, timeout=60
+        )
+        resume_token = next(frames).resume_token
+        messages.EraseUser(EraseUserRequest(user_id=str(owner)), metadata=as_users)
+        memory = {"messages.erased_people": 1}
+        eventually(
+            lambda: (
+                {
+                    table: count
+                    for table, count in tables_with(stack, "user_id", owner).items()
+                    if table.startswith("messages.")
+                }
+                == memory
+            )
+        )
+        again = WatchMessagesRequest(session_id=session, resume_token=resume_token)
+        with pytest.raises(grpc.RpcError) as ended:
+            next(messages.WatchMessages(again, metadata=mine, timeout=60))
+        assert refusal_over_grpc(ended.value) == gone
+    assert someone.refused("GET", f"/v1/sessions/{session}/messages") == gone
 
 
 def test_a_person_who_was_never_here_can_be_erased(stack: Stack, person: MakePerson) -> None:
