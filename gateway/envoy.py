@@ -10,27 +10,18 @@ request message does not have. It leaves such a field out; unknown query paramet
 from collections.abc import Iterable
 
 from contract.methods import Method
-from gateway.authentication import key_file_listeners, key_set_clusters, token_filter
+from gateway.authentication import key_file_listeners, key_set_clusters
+from gateway.filters import http_filters
 from gateway.metrics import admin, metrics_clusters, metrics_listeners
 from gateway.replies import local_replies
+from gateway.routes import call_routes, health_routes, nowhere
 from gateway.settings import GatewaySettings
-from gateway.upstreams import clusters, routes
-from gateway.web import compression, largest_file, web_clusters
+from gateway.upstreams import clusters
+from gateway.web import largest_file, web_clusters, web_routes
 
-_HTTP = "type.googleapis.com/envoy.extensions.filters.http"
 _NETWORK = "type.googleapis.com/envoy.extensions.filters.network"
 _BOOTSTRAP = "type.googleapis.com/envoy.extensions.bootstrap"
 _LOGGERS = "type.googleapis.com/envoy.extensions.access_loggers"
-_REQUEST_HEADERS = (
-    "authorization,content-type,x-grpc-web,x-user-agent,grpc-timeout,connect-protocol-version"
-)
-_RESPONSE_HEADERS = "grpc-status,grpc-message,grpc-status-details-bin,x-request-id"
-_SECURITY_HEADERS = {
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cache-control": "no-store",
-    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
-}
 _LOG_LINE = {
     "time": "%START_TIME%",
     "service": "gateway",
@@ -138,89 +129,16 @@ def _http(settings: GatewaySettings, served: list[Method]) -> dict[str, object]:
                     {
                         "name": "public",
                         "domains": ["*"],
-                        "typed_per_filter_config": {"envoy.filters.http.cors": _cors(settings)},
-                        "routes": routes(settings, served),
+                        "routes": [
+                            *call_routes(settings, served),
+                            *health_routes(),
+                            # The web app has what the methods leave.
+                            *web_routes(settings),
+                            nowhere(settings, {"prefix": "/"}),
+                        ],
                     }
                 ],
             },
-            "http_filters": _filters(settings, served),
+            "http_filters": http_filters(settings, served),
         },
-    }
-
-
-def _filters(settings: GatewaySettings, served: list[Method]) -> list[dict[str, object]]:
-    """What each request passes, in this order.
-
-    The token is looked at after transcoding: by then every call is a gRPC call, so that one rule
-    for each method does for REST too, and a refusal takes the one way back.
-    """
-    ready = {address: {"value": 100.0} for address in settings.upstreams.values()}
-    return [
-        _filter(
-            "header_mutation",
-            "header_mutation.v3.HeaderMutation",
-            mutations={
-                "response_mutations": [
-                    {
-                        "append": {
-                            "header": {"key": key, "value": value},
-                            "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-                        }
-                    }
-                    for key, value in _SECURITY_HEADERS.items()
-                ]
-            },
-        ),
-        compression(),
-        _health("/healthz"),
-        _health("/readyz", cluster_min_healthy_percentages=ready),
-        _filter("cors", "cors.v3.Cors"),
-        _filter("grpc_web", "grpc_web.v3.GrpcWeb"),
-        _filter(
-            "grpc_json_transcoder",
-            "grpc_json_transcoder.v3.GrpcJsonTranscoder",
-            proto_descriptor=str(settings.descriptors.resolve()),
-            services=sorted({method.service for method in served}),
-            convert_grpc_status=True,
-            print_options={
-                # An empty list or title is an answer: someone without generated types sees it.
-                "always_print_primitive_fields": True,
-                "stream_newline_delimited": True,
-            },
-            request_validation_options={
-                "reject_unknown_query_parameters": True,
-                "reject_binding_body_field_collisions": True,
-            },
-        ),
-        token_filter(settings, served),
-        _filter("buffer", "buffer.v3.Buffer", max_request_bytes=settings.max_request_bytes),
-        _filter("router", "router.v3.Router", suppress_envoy_headers=True),
-    ]
-
-
-def _health(path: str, **conditions: object) -> dict[str, object]:
-    return _filter(
-        "health_check",
-        "health_check.v3.HealthCheck",
-        pass_through_mode=False,
-        headers=[{"name": ":path", "string_match": {"exact": path}}],
-        **conditions,
-    )
-
-
-def _filter(name: str, kind: str, **config: object) -> dict[str, object]:
-    return {
-        "name": f"envoy.filters.http.{name}",
-        "typed_config": {"@type": f"{_HTTP}.{kind}", **config},
-    }
-
-
-def _cors(settings: GatewaySettings) -> dict[str, object]:
-    return {
-        "@type": f"{_HTTP}.cors.v3.CorsPolicy",
-        "allow_origin_string_match": [{"exact": origin} for origin in settings.cors_origins],
-        "allow_methods": "GET,POST,PUT,PATCH,DELETE",
-        "allow_headers": _REQUEST_HEADERS,
-        "expose_headers": _RESPONSE_HEADERS,
-        "max_age": "3600",
     }

@@ -1,31 +1,11 @@
-"""Where calls go: a route for each method that people may call, a cluster for each address."""
+"""The services behind the gateway: a cluster for each address, and whether it is well."""
 
 import ipaddress
-from collections.abc import Iterable
 
-from contract.methods import Method
 from gateway.settings import GatewaySettings
-from gateway.web import web_routes
 
 _EXTENSIONS = "type.googleapis.com/envoy.extensions"
-_UNARY_TIMEOUT = "30s"
 _MANY = 50_000
-
-
-def routes(settings: GatewaySettings, methods: Iterable[Method]) -> list[dict[str, object]]:
-    """A route for each method, by its exact path in gRPC, and one that says there is no other.
-
-    The web app has what the methods leave.
-    """
-    return [
-        *(_route(method, settings.upstreams[method.service]) for method in methods),
-        *web_routes(settings),
-        # A route to nowhere and not a direct response, which would answer preflights too.
-        {
-            "match": {"prefix": "/"},
-            "route": {"cluster": "nowhere", "cluster_not_found_response_code": "NOT_FOUND"},
-        },
-    ]
 
 
 def clusters(settings: GatewaySettings) -> list[dict[str, object]]:
@@ -34,27 +14,6 @@ def clusters(settings: GatewaySettings) -> list[dict[str, object]]:
     for service, address in settings.upstreams.items():
         services.setdefault(address, service)
     return [_cluster(address, service) for address, service in services.items()]
-
-
-def _route(method: Method, address: str) -> dict[str, object]:
-    action: dict[str, object] = {"cluster": address}
-    retried = "connect-failure,refused-stream"
-    if method.server_streaming or method.client_streaming:
-        # A watch lasts as long as its watcher, an import as long as there is more of it.
-        action |= {"timeout": "0s", "idle_timeout": "0s"}
-    else:
-        action["timeout"] = _UNARY_TIMEOUT
-        if method.no_side_effects:
-            retried += ",unavailable"
-    action["retry_policy"] = {"retry_on": retried, "num_retries": 2}
-    route: dict[str, object] = {"match": {"path": method.path}, "route": action}
-    if method.client_streaming:
-        # A stream of requests has no size; each of its messages has the service's limit.
-        unbuffered = {"@type": f"{_EXTENSIONS}.filters.http.buffer.v3.BufferPerRoute"}
-        route["typed_per_filter_config"] = {
-            "envoy.filters.http.buffer": {**unbuffered, "disabled": True}
-        }
-    return route
 
 
 def _cluster(address: str, service: str) -> dict[str, object]:

@@ -10,14 +10,14 @@ import json
 import mimetypes
 from pathlib import Path
 
+from gateway.filters import HEADERS, of_files
+from gateway.routes import nowhere
 from gateway.settings import GatewaySettings
 
 _HTTP = "type.googleapis.com/envoy.extensions.filters.http"
-_EXTENSIONS = "type.googleapis.com/envoy.extensions"
 _SIGN_IN = "development-sign-in"
 _FOR_EVER = "public, max-age=31536000, immutable"
 _ASK_AGAIN = "no-cache"
-_TEXT = ("text/html", "text/css", "text/javascript", "image/svg+xml")
 
 
 def web_routes(settings: GatewaySettings) -> list[dict[str, object]]:
@@ -44,16 +44,12 @@ def web_routes(settings: GatewaySettings) -> list[dict[str, object]]:
         *_sign_in_route(settings),
         page.at({"path": "/"}, headers),
         # What a browser asks for as a page, and is no call, is an address that the app shows.
-        *(_nowhere(prefix) for prefix in ("/v1", "/assets", "/development")),
+        *(
+            nowhere(settings, {"path_separated_prefix": prefix})
+            for prefix in ("/v1", "/assets", "/development")
+        ),
         page.at({"prefix": "/", "headers": [_header("accept", "contains", "text/html")]}, headers),
     ]
-
-
-def _nowhere(prefix: str) -> dict[str, object]:
-    return {
-        "match": {"path_separated_prefix": prefix},
-        "route": {"cluster": "nowhere", "cluster_not_found_response_code": "NOT_FOUND"},
-    }
 
 
 def largest_file(settings: GatewaySettings) -> int:
@@ -82,21 +78,6 @@ def web_clusters(settings: GatewaySettings) -> list[dict[str, object]]:
     ]
 
 
-def compression() -> dict[str, object]:
-    """Makes the app's text smaller on its way; never an answer to a call, which holds secrets."""
-    gzip = {"@type": f"{_EXTENSIONS}.compression.gzip.compressor.v3.Gzip"}
-    return {
-        "name": "envoy.filters.http.compressor",
-        "typed_config": {
-            "@type": f"{_HTTP}.compressor.v3.Compressor",
-            "response_direction_config": {
-                "common_config": {"content_type": list(_TEXT), "min_content_length": 1024}
-            },
-            "compressor_library": {"name": "gzip", "typed_config": gzip},
-        },
-    }
-
-
 class _Served:
     """A file, its type, and for how long it may be kept."""
 
@@ -123,14 +104,15 @@ def _answer(
         # Before the filters, since compression asks for it.
         "response_headers_to_add": [_overwriting("content-type", content_type)],
         "typed_per_filter_config": {
-            "envoy.filters.http.header_mutation": {
+            **of_files(),
+            HEADERS: {
                 "@type": f"{_HTTP}.header_mutation.v3.HeaderMutationPerRoute",
                 "mutations": {
                     "response_mutations": [
                         {"append": _overwriting(key, value)} for key, value in headers.items()
                     ]
                 },
-            }
+            },
         },
     }
 

@@ -188,11 +188,12 @@ def test_health_and_reflection_of_the_services_are_not_public(stack: Stack) -> N
     assert refusal_over_grpc(refused.value) == Refused("UNIMPLEMENTED", "ROUTE_NOT_FOUND")
 
 
-def test_pages_of_listed_origins_may_call_and_others_may_not(echo_gateway: str) -> None:
+@pytest.mark.parametrize("path", ["/v1/echo/hello", "/inglenook.echo.v1.EchoService/Echo"])
+def test_pages_of_listed_origins_may_call_and_others_may_not(echo_gateway: str, path: str) -> None:
     preflight = {"access-control-request-method": "POST", "access-control-request-headers": "x"}
     for origin, allowed in ((ORIGIN, ORIGIN), ("https://elsewhere.example", None)):
         headers = {"origin": origin, **preflight}
-        answer = httpx.options(f"{echo_gateway}/v1/echo/hello", headers=headers)
+        answer = httpx.options(f"{echo_gateway}{path}", headers=headers)
         assert answer.headers.get("access-control-allow-origin") == allowed
 
 
