@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Node and npm of the wheel, whatever else the machine has.
 WITH_NODE := PATH="$(CURDIR)/$(BIN):$$PATH"
+PYTHON_CONTRACT := clients/python/src/inglenook_client/contract
 ROUNDS ?= 10
 # Files of tests that run at once, each worker on a stack of its own: they wait more than they work.
 JOBS ?= 3
@@ -19,8 +20,9 @@ install: $(VENV)/.installed generated/inglenook.binpb ## Install everything into
 
 protos: $(VENV)/.installed ## Compile the contract into generated/.
 	$(BIN)/python -m contract.compile
+	$(BIN)/python -m contract.python $(PYTHON_CONTRACT)
 
-clients: install clients/typescript/dist/index.js ## Build the TypeScript client.
+clients: install clients/typescript/dist/index.js ## Build the typed clients.
 
 web: install web/dist/index.html ## Build the web app.
 
@@ -65,7 +67,7 @@ locks: install ## Resolve the dependencies anew into requirements/*.lock.
 		--upgrade --generate-hashes --no-header --quiet --output-file requirements/everything.lock
 
 clean: ## Remove what was installed and compiled; data and keys in .inglenook/ stay.
-	rm -rf $(VENV) generated .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) generated $(PYTHON_CONTRACT) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	rm -rf node_modules clients/typescript/src/generated clients/typescript/dist web/dist
 
 $(VENV)/.installed: requirements/installer.lock requirements/everything.lock
@@ -76,11 +78,13 @@ $(VENV)/.installed: requirements/installer.lock requirements/everything.lock
 	UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes \
 		--requirement requirements/everything.lock
 	@$(BIN)/python -c 'import pathlib, sysconfig; here = pathlib.Path.cwd(); \
-		pathlib.Path(sysconfig.get_path("purelib"), "inglenook.pth").write_text(f"{here}\n{here}/generated\n")'
+		pathlib.Path(sysconfig.get_path("purelib"), "inglenook.pth").write_text( \
+		f"{here}\n{here}/generated\n{here}/clients/python/src\n")'
 	@touch $@
 
-generated/inglenook.binpb: $(VENV)/.installed $(shell find protos -name '*.proto') contract/compile.py
+generated/inglenook.binpb: $(VENV)/.installed $(shell find protos -name '*.proto') $(wildcard contract/*.py)
 	$(BIN)/python -m contract.compile
+	$(BIN)/python -m contract.python $(PYTHON_CONTRACT)
 
 clients/typescript/dist/index.js: node_modules/.installed generated/inglenook.binpb contract/typescript.py \
 		$(shell find clients/typescript/src -path '*/generated' -prune -o -type f -print)

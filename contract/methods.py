@@ -44,6 +44,8 @@ class Method:
     """The services that may call it, of those that `allow` lets in; empty for every service."""
     routes: tuple[Route, ...]
     no_side_effects: bool
+    repeatable: bool
+    """Whether calling it twice is as calling it once, whatever the request holds."""
 
     @property
     def path(self) -> str:
@@ -112,6 +114,7 @@ def _method(service: str, method: MethodDescriptor) -> Method:
         callers=callers,
         routes=tuple(_routes(options)),
         no_side_effects=options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS,
+        repeatable=options.idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN,
     )
 
 

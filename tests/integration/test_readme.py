@@ -17,9 +17,8 @@ def _run(stack: Stack, script: str, home: Path) -> list[str]:
     """Runs a script as a newcomer would, with port 8080 leading to this stack's gateway."""
     gateway = f"127.0.0.1:{stack.ports.gateway}"
     (home / ".curlrc").write_text(f"connect-to = localhost:8080:{gateway}\n")
-    script = (
-        script.replace('"$TOKEN"\n', f'"$TOKEN" {gateway}\n') if "examples/" in script else script
-    )
+    if "examples/" in script:
+        script = script.replace('"$TOKEN"\n', f'"$TOKEN" http://{gateway}\n')
     environment = {
         **os.environ,
         "CURL_HOME": str(home),

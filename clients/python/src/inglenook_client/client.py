@@ -1,0 +1,155 @@
+"""The client: typed calls, and what is live."""
+
+from collections.abc import AsyncGenerator
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+from grpc import ChannelCredentials, aio, ssl_channel_credentials
+
+from inglenook_client.backoff import Backoff
+from inglenook_client.calls import Calls
+from inglenook_client.contract.services import MessagesService, SessionsService, UsersService
+from inglenook_client.conversation import Conversation
+from inglenook_client.live import follow
+from inglenook_client.me import Me
+from inglenook_client.sessions import Sessions
+from inglenook_client.tokens import TokenProvider, Tokens
+
+_OPTIONS = (
+    # Pings notice a connection that leads nowhere, over which streams would be opened anew.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # How long to wait between attempts is decided here, and not by the channel once more.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.primary_user_agent", "inglenook-client"),
+)
+# A heartbeat may be late by the network and by a machine that was busy.
+_SILENCE_FACTOR = 2.5
+
+
+class Inglenook:
+    """A person's conversations, through a gateway. Use as `async with`, or `close` it.
+
+    `users`, `sessions` and `messages` have every method of the contract that is open to people, and
+    raise `InglenookError`. The `watch_…` methods give what is live, as iterators that no cut ends.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        token: str | TokenProvider,
+        timeout: float = 30.0,
+        heartbeat: int = 15,
+        backoff: Backoff | None = None,
+        credentials: ChannelCredentials | None = None,
+    ) -> None:
+        """Takes where the gateway answers, and who calls.
+
+        Args:
+            base_url: `https://talk.example`, or `http://localhost:8080` without encryption.
+            token: The person's token, or who gives it whenever it is needed.
+            timeout: For how many seconds a call is tried. Watches last as long as they are wanted.
+            heartbeat: After how many seconds of silence a watch's server gives a sign of life: at
+                least 5.
+            backoff: How long to wait before trying again.
+            credentials: How to know an https gateway. Default: by a certificate that is publicly
+                trusted.
+
+        Raises:
+            ValueError: `base_url` is not of that form.
+        """
+        backoff = backoff or Backoff()
+        self._channel = _channel(base_url, credentials)
+        calls = Calls(self._channel, Tokens(token), timeout=timeout, backoff=backoff)
+        self.users = UsersService(calls)
+        self.sessions = SessionsService(calls)
+        self.messages = MessagesService(calls)
+        self._heartbeat = heartbeat
+        self._silence = heartbeat * _SILENCE_FACTOR
+        self._backoff = backoff
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends what is under way, and the connection."""
+        await self._channel.close()
+
+    def watch_messages(
+        self, session_id: str, *, newest: int = 50, since: Conversation | None = None
+    ) -> AsyncGenerator[Conversation, None]:
+        """A session's messages, live: the newest ones first, and then whenever something changed.
+
+        `newest` is how many messages the first conversation holds, at most 200. With `since`, one
+        that an earlier watch gave, it goes on from there with what was missed.
+
+        Raises:
+            InglenookError: it was refused for good, for example since there is no such session.
+        """
+        return follow(
+            since.settled() if since else Conversation(),
+            lambda resume_token: self.messages.watch_messages(
+                session_id=session_id,
+                newest=newest,
+                resume_token=resume_token,
+                heartbeat_seconds=self._heartbeat,
+            ),
+            silence=self._silence,
+            backoff=self._backoff,
+        )
+
+    def watch_sessions(
+        self, *, newest: int = 200, since: Sessions | None = None
+    ) -> AsyncGenerator[Sessions, None]:
+        """The person's sessions, live: those with the latest activity, and whenever one changed.
+
+        Raises:
+            InglenookError: it was refused for good.
+        """
+        return follow(
+            since.settled() if since else Sessions(),
+            lambda resume_token: self.sessions.watch_sessions(
+                newest=newest, resume_token=resume_token, heartbeat_seconds=self._heartbeat
+            ),
+            silence=self._silence,
+            backoff=self._backoff,
+        )
+
+    def watch_me(self, *, since: Me | None = None) -> AsyncGenerator[Me, None]:
+        """The signed-in person, live, and the session that they noted as the one they are in.
+
+        Raises:
+            InglenookError: it was refused for good.
+        """
+        return follow(
+            since.settled() if since else Me(),
+            lambda resume_token: self.users.watch_me(
+                resume_token=resume_token, heartbeat_seconds=self._heartbeat
+            ),
+            silence=self._silence,
+            backoff=self._backoff,
+        )
+
+
+def _channel(base_url: str, credentials: ChannelCredentials | None) -> aio.Channel:
+    url = urlsplit(base_url)
+    if url.scheme not in {"http", "https"} or not url.hostname or url.path.strip("/"):
+        raise ValueError(f"{base_url!r} is not of the form https://host or http://host:port")
+    port = url.port or (443 if url.scheme == "https" else 80)
+    host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
+    if url.scheme == "http":
+        return aio.insecure_channel(f"{host}:{port}", options=_OPTIONS)
+    credentials = credentials or ssl_channel_credentials()
+    return aio.secure_channel(f"{host}:{port}", credentials, options=_OPTIONS)
