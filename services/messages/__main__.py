@@ -13,14 +13,19 @@ from services.messages.appender import Appender
 from services.messages.checks import CHECKS
 from services.messages.conversations import Conversations
 from services.messages.deliveries import owed_by_messages
+from services.messages.ending import Ending
 from services.messages.erasing import Erasing
 from services.messages.export import Exports
 from services.messages.growth import GrowthStore
+from services.messages.interruption import Interruption
+from services.messages.lease_store import LeaseStore
+from services.messages.leases import Leases
 from services.messages.live import Announcer, conversation_feeds
 from services.messages.opening import Opener
 from services.messages.scans import MessageScans
 from services.messages.search import SearchBudget, Searches
 from services.messages.service import Messages
+from services.messages.stopping import Stopping
 from services.messages.store import MessageStore
 from services.messages.streaming import GrowingMessages
 from services.messages.tables import DATA_KEYS, OUTBOX
@@ -81,9 +86,12 @@ async def run(settings: MessagesSettings) -> None:
             Opener(keys, growth),
             announcer.changed,
         )
+        ending = Ending(conversations, keys, growth)
         writer = Writer(database, announcer.stored)
         appender = Appender(conversations, store, writer)
-        growing = GrowingMessages(conversations, keys, store, growth, writer)
+        leases = Leases(LeaseStore(database))
+        feeds.listeners.append(leases.learn)
+        growing = GrowingMessages(conversations, store, growth, writer, leases)
         scans = MessageScans(database)
         turn = asyncio.Lock()
         budget = settings.search_budget
@@ -93,6 +101,7 @@ async def run(settings: MessagesSettings) -> None:
             conversations=conversations,
             appender=appender,
             growing=growing,
+            stopping=Stopping(conversations, ending),
             searches=searches,
             exports=exports,
             erasing=Erasing(database, keys, announcer.erased),
@@ -104,7 +113,7 @@ async def run(settings: MessagesSettings) -> None:
             for streams in (feeds.feeds, searches, exports, growing):
                 streams.stop()
 
-        async with growing:
+        async with leases, Interruption(growth, ending):
             await serve(settings, Implementation(_SERVICE, messages, stop))
 
 

@@ -52,7 +52,19 @@ class Conversations:
         Raises:
             Refusal: SESSION_NOT_FOUND or MESSAGE_NOT_FOUND.
         """
-        return await self.message(conversation, await self._require(conversation, message_id))
+        return await self.message(conversation, await self.row(conversation, message_id))
+
+    async def row(self, conversation: Conversation, message_id: UUID) -> MessageRow:
+        """The row of one message, which was not deleted.
+
+        Raises:
+            Refusal: SESSION_NOT_FOUND or MESSAGE_NOT_FOUND.
+        """
+        row = await self._store.get(conversation, message_id)
+        if row is None or row.body is None:
+            await self.revision(conversation)
+            raise message_not_found()
+        return row
 
     async def page(
         self, conversation: Conversation, *, newest_first: bool, first: int, limit: int
@@ -102,7 +114,7 @@ class Conversations:
                 expected revision, or what `change` raises.
         """
         while True:
-            seen = await self._require(conversation, message_id)
+            seen = await self.row(conversation, message_id)
             if expected not in (None, seen.revision):
                 raise etag_stale()
             if seen.grows:
@@ -229,13 +241,6 @@ class Conversations:
         request = GetSessionRequest(session_id=str(conversation.session_id))
         metadata = on_behalf_of_caller()
         await answer_of(self._sessions.GetSession(request, timeout=TIMEOUT, metadata=metadata))
-
-    async def _require(self, conversation: Conversation, message_id: UUID) -> MessageRow:
-        row = await self._store.get(conversation, message_id)
-        if row is None or row.body is None:
-            await self.revision(conversation)
-            raise message_not_found()
-        return row
 
 
 def _message_growing() -> Refusal:

@@ -6,9 +6,8 @@ go. Who writes it is noted with a deadline by the database's clock: whoever fail
 taken for dead, and any replica may end the message.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from itertools import groupby
 from uuid import UUID
 
@@ -16,9 +15,7 @@ from inglenook.messages.v1.messages_pb2 import MessageState
 from sqlalchemy import (
     ARRAY,
     BigInteger,
-    Boolean,
     Integer,
-    Interval,
     LargeBinary,
     SmallInteger,
     Text,
@@ -27,7 +24,6 @@ from sqlalchemy import (
     any_,
     bindparam,
     case,
-    column,
     delete,
     func,
     insert,
@@ -79,16 +75,12 @@ class OverdueRow(MessageRow):
     user_id: UUID
 
 
-@dataclass(frozen=True, slots=True)
-class _RenewedRow:
-    message_id: UUID
-
-
 _CONVERSATION = CONVERSATIONS.c
 _MESSAGE = MESSAGES.c
 _PART = PARTS.c
 _GROWING = int(MessageState.MESSAGE_STATE_GROWING)
 _INTERRUPTED = int(MessageState.MESSAGE_STATE_INTERRUPTED)
+_STOPPED = int(MessageState.MESSAGE_STATE_STOPPED)
 _ID = bindparam("message", type_=Uuid)
 _WRITER = bindparam("writer", type_=Uuid)
 _SERVICE = bindparam("service", type_=Text)
@@ -174,14 +166,14 @@ _TAKE_UP = statement(
 )
 
 _is_overdue = _MESSAGE.writer_deadline < func.now()
+_STATE = bindparam("state", type_=SmallInteger)
+_interrupts = literal(_INTERRUPTED, SmallInteger) == _STATE
+_stops = literal(_STOPPED, SmallInteger) == _STATE
 _may_be_ended = and_(
     _THIS_MESSAGE,
     GROWS,
     _HAS_LENGTH,
-    or_(
-        _MESSAGE.writer == _WRITER,
-        and_(bindparam("overdue", type_=Boolean), _is_overdue),
-    ),
+    or_(_MESSAGE.writer == _WRITER, and_(_interrupts, _is_overdue), _stops),
 )
 _ending = (
     update(CONVERSATIONS)
@@ -207,16 +199,11 @@ _END = statement(
     update(MESSAGES)
     .where(_THIS_MESSAGE)
     .values(
-        state=bindparam("state", type_=SmallInteger),
+        state=_STATE,
         body=bindparam("body", type_=LargeBinary),
         revision=_ending.c.revision,
         # What was interrupted may be taken up again, by the same service.
-        length=case(
-            (
-                bindparam("state", type_=SmallInteger) == literal(_INTERRUPTED, SmallInteger),
-                _MESSAGE.length,
-            )
-        ),
+        length=case((_interrupts, _MESSAGE.length)),
         begun_revision=null(),
         writer=null(),
         writer_deadline=null(),
@@ -227,35 +214,6 @@ _END = statement(
     MessageRow,
 )
 
-_renewed = (
-    func.unnest(
-        bindparam("sessions", type_=ARRAY(Uuid)),
-        bindparam("persons", type_=ARRAY(Uuid)),
-        bindparam("messages", type_=ARRAY(Uuid)),
-        bindparam("writers", type_=ARRAY(Uuid)),
-    )
-    .table_valued(
-        column("session_id", Uuid),
-        column("user_id", Uuid),
-        column("message_id", Uuid),
-        column("writer", Uuid),
-        name="renewed",
-    )
-    .render_derived()
-)
-_RENEW = statement(
-    update(MESSAGES)
-    .where(
-        _MESSAGE.session_id == _renewed.c.session_id,
-        _MESSAGE.user_id == _renewed.c.user_id,
-        _MESSAGE.message_id == _renewed.c.message_id,
-        _MESSAGE.writer == _renewed.c.writer,
-        GROWS,
-    )
-    .values(writer_deadline=func.now() + bindparam("lease", type_=Interval))
-    .returning(_MESSAGE.message_id),
-    _RenewedRow,
-)
 _OVERDUE = statement(
     select(*MESSAGE_COLUMNS, _MESSAGE.session_id, _MESSAGE.user_id)
     .where(
@@ -333,32 +291,16 @@ class GrowthStore:
         length: int,
         body: bytes,
         state: int,
-        writer: UUID | None,
+        writer: UUID | None = None,
     ) -> MessageRow | None:
         """Writes the body as a whole, in this state; None when it is longer or another's by now.
 
-        Without a `writer`, it is ended only if its own writer is overdue.
+        Its writer ends it in any state; others interrupt it when the writer is overdue, and stop it
+        at any time.
         """
         named = {**conversation.parameters, "message": message_id, "length": length}
-        rest = {"body": body, "state": state, "writer": writer, "overdue": writer is None}
-        parameters = {**named, **rest}
+        parameters = {**named, "body": body, "state": state, "writer": writer}
         return await self._database.one_after(LOCK, _END, parameters)
-
-    async def renew(
-        self,
-        written: Mapping[tuple[Conversation, UUID], UUID],
-        *,
-        seconds: float = LEASE_SECONDS,
-    ) -> None:
-        """Says of messages that their writers, which are named, count as alive for so long."""
-        parameters = {
-            "lease": timedelta(seconds=seconds),
-            "sessions": [conversation.session_id for conversation, _ in written],
-            "persons": [conversation.user_id for conversation, _ in written],
-            "messages": [message_id for _, message_id in written],
-            "writers": list(written.values()),
-        }
-        await self._database.all(_RENEW, parameters)
 
     async def overdue(self) -> Sequence[OverdueRow]:
         """Messages whose writers have not been heard of for too long."""

@@ -5,6 +5,7 @@ from contextlib import aclosing
 from uuid import UUID, uuid4
 
 import grpc
+from grpc import aio
 from inglenook.errors.v1.errors_pb2 import Reason
 from inglenook.messages.v1 import messages_pb2
 from inglenook.messages.v1.messages_pb2 import Order, Role
@@ -18,6 +19,7 @@ from services.messages.export import Exports
 from services.messages.importing import Importer
 from services.messages.live import watched
 from services.messages.search import Searches
+from services.messages.stopping import Stopping
 from services.messages.streaming import GrowingMessages
 from services.messages.tables import Conversation, MessageRow
 from services.runtime.cursors import Cursors
@@ -37,6 +39,7 @@ class Messages:
         conversations: Conversations,
         appender: Appender,
         growing: GrowingMessages,
+        stopping: Stopping,
         searches: Searches,
         exports: Exports,
         erasing: Erasing,
@@ -47,6 +50,7 @@ class Messages:
         self._conversations = conversations
         self._appender = appender
         self._growing = growing
+        self._stopping = stopping
         self._importer = Importer(appender)
         self._searches = searches
         self._exports = exports
@@ -132,11 +136,24 @@ class Messages:
         return await self._importer.bring_in(requests)
 
     async def StreamMessage(
-        self, requests: AsyncIterator[messages_pb2.StreamMessageRequest], _context: object
+        self,
+        requests: AsyncIterator[messages_pb2.StreamMessageRequest],
+        context: "aio.ServicerContext[object, object]",
     ) -> messages_pb2.StreamMessageResponse:
         """Adds a message that grows."""
-        message = await self._growing.receive(requests)
+        message = await self._growing.receive(
+            requests, begun=lambda: context.send_initial_metadata(())
+        )
         return messages_pb2.StreamMessageResponse(message=message)
+
+    async def StopMessage(
+        self, request: messages_pb2.StopMessageRequest, _context: object
+    ) -> messages_pb2.StopMessageResponse:
+        """Stops a message that grows."""
+        message = await self._stopping.stop(
+            _conversation(request.session_id), UUID(request.message_id)
+        )
+        return messages_pb2.StopMessageResponse(message=message)
 
     async def SearchMessages(
         self, request: messages_pb2.SearchMessagesRequest, _context: object

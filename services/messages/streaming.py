@@ -1,13 +1,12 @@
 """StreamMessage: a message that grows while somebody generates it.
 
 Text is written as it comes, gathered for a tenth of a second at a time, so it is on disk and with
-the watchers before the sentence is finished. A message has one writer, a call, which renews its
-lease (see `interruption.py` for when it does not).
+the watchers before the sentence is finished. A message has one writer, a call, which holds a lease
+of it (`leases.py`). Whoever vanishes without ending it has it interrupted (`interruption.py`).
 """
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
@@ -22,18 +21,15 @@ from inglenook.messages.v1.messages_pb2 import (
     StreamMessageHeader,
     StreamMessageRequest,
 )
-from psycopg import Error
 
 from services.messages.body import body_alone, body_of, message_of, place_of, sealable
 from services.messages.conversations import Conversations, message_not_found
-from services.messages.growth import LEASE_SECONDS, GrowthStore
-from services.messages.interruption import Interruption
-from services.messages.metrics import show_growing
+from services.messages.growth import GrowthStore
+from services.messages.leases import Lease, Leases
 from services.messages.parts import Growth
 from services.messages.store import MessageStore
 from services.messages.tables import Conversation, MessageRow
 from services.messages.writer import Writer
-from services.runtime.encryption.data_keys import DataKeys
 from services.runtime.errors import (
     FieldViolation,
     Refusal,
@@ -43,12 +39,7 @@ from services.runtime.errors import (
 )
 from services.runtime.identity import caller, person
 
-_log = logging.getLogger(__name__)
-
 _FLUSH_SECONDS = 0.1
-_RENEW_SECONDS = LEASE_SECONDS / 4
-# How long a message whose call ended early waits for another one to take it up.
-_RETURN_SECONDS = 3.0
 _CANCELLING_SECONDS = 0.05
 _MAXIMUM_CHARACTERS = 50_000
 
@@ -57,9 +48,7 @@ _MAXIMUM_CHARACTERS = 50_000
 class _Reply:
     """A growing message, as its writer knows it."""
 
-    conversation: Conversation
-    message_id: UUID
-    writer: UUID
+    lease: Lease
     body: Message = field(repr=False)
     """Its model, its metadata, and the content that was stored when this call took it up."""
     length: int
@@ -73,47 +62,33 @@ class _Reply:
     """Set when no more text will come."""
 
     @property
-    def key(self) -> tuple[Conversation, UUID]:
-        return self.conversation, self.message_id
+    def conversation(self) -> Conversation:
+        return self.lease.conversation
+
+    @property
+    def message_id(self) -> UUID:
+        return self.lease.message_id
 
 
 class GrowingMessages:
-    """The growing messages of a process, and the end of those that nobody writes any more."""
+    """The growing messages of a process."""
 
     def __init__(
         self,
         conversations: Conversations,
-        keys: DataKeys,
         store: MessageStore,
         growth: GrowthStore,
         writer: Writer,
+        leases: Leases,
     ) -> None:
-        """Takes what opens and seals messages, what reads and changes rows, and what writes."""
+        """Takes what opens and seals, reads, changes and writes messages, and keeps leases."""
         self._conversations = conversations
         self._store = store
         self._growth = growth
         self._writer = writer
-        self._interruption = Interruption(conversations, keys, growth)
-        self._writers: dict[tuple[Conversation, UUID], UUID] = {}
+        self._leases = leases
         self._calls: set[asyncio.Task[object]] = set()
-        self._leaving: set[asyncio.Task[None]] = set()
         self._stopping = False
-        self._tasks: list[asyncio.Task[None]] = []
-        show_growing(lambda: len(self._writers))
-
-    async def __aenter__(self) -> "GrowingMessages":
-        self._tasks = [
-            asyncio.create_task(self._renew_always(), name="leases of writers"),
-            asyncio.create_task(self._interruption.run(), name="writers overdue"),
-        ]
-        return self
-
-    async def __aexit__(self, *_exc: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        for task in (*self._tasks, *self._leaving):
-            with suppress(asyncio.CancelledError):
-                await task
 
     def stop(self) -> None:
         """Ends every call: its writer takes its message up at another process."""
@@ -121,18 +96,24 @@ class GrowingMessages:
         for call in self._calls:
             call.cancel()
 
-    async def receive(self, requests: AsyncIterator[StreamMessageRequest]) -> Message:
+    async def receive(
+        self,
+        requests: AsyncIterator[StreamMessageRequest],
+        begun: Callable[[], Awaitable[None]],
+    ) -> Message:
         """Stores a message as it comes, and completes it when no more does.
+
+        `begun` is called once the message has begun or was taken up.
 
         Raises:
             Refusal: as the contract says of StreamMessage.
         """
-        call = asyncio.current_task()
-        if call is None or self._stopping:
+        if self._stopping:
             raise server_stopping()
+        call = _this_call()
         self._calls.add(call)
         try:
-            return await self._receive(requests)
+            return await self._receive(requests, begun)
         except asyncio.CancelledError:
             if self._stopping:
                 raise server_stopping() from None
@@ -140,7 +121,11 @@ class GrowingMessages:
         finally:
             self._calls.discard(call)
 
-    async def _receive(self, requests: AsyncIterator[StreamMessageRequest]) -> Message:
+    async def _receive(
+        self,
+        requests: AsyncIterator[StreamMessageRequest],
+        begun: Callable[[], Awaitable[None]],
+    ) -> Message:
         header = await _header(requests)
         taken_up = await self._take_up(header)
         if isinstance(taken_up, Message):
@@ -148,18 +133,17 @@ class GrowingMessages:
                 raise id_reused("message")
             return taken_up
         reply = taken_up
-        self._writers[reply.key] = reply.writer
-        ended = False
+        self._leases.hold(reply.lease)
         try:
+            await begun()
             await self._fill(reply, requests)
             message = await self._complete(reply)
-            ended = True
-        finally:
-            if self._writers.get(reply.key) == reply.writer:
-                del self._writers[reply.key]
-            if not ended:
-                # Not here: a call that was cancelled must not wait for anything.
-                self._in_background(self._let_go(reply))
+        except BaseException as error:
+            self._leases.let_go(reply.lease)
+            if reply.lease.lost and isinstance(error, asyncio.CancelledError):
+                raise await self._replaced(reply) from None
+            raise
+        self._leases.drop(reply.lease)
         return message
 
     async def _take_up(self, header: StreamMessageHeader) -> "_Reply | Message":
@@ -175,16 +159,19 @@ class GrowingMessages:
         conversation, message_id = _named(header)
         body = body_of(header)
         keyring = await self._conversations.keyring(conversation)
-        reply = _Reply(conversation, message_id, uuid4(), Message.FromString(body), 0)
+        writer = uuid4()
         row = await self._growth.begin(
             conversation,
             message_id,
             role=_role(header),
             body=keyring.seal(body, place_of(conversation, message_id)),
-            writer=reply.writer,
+            writer=writer,
             service=_service(),
         )
-        return None if row is None else self._announced(reply, row)
+        if row is None:
+            return None
+        lease = Lease(conversation, message_id, writer, _this_call(), row.revision)
+        return self._announced(_Reply(lease, Message.FromString(body), 0), row)
 
     async def _go_on(self, header: StreamMessageHeader) -> "_Reply | Message | None":
         """Takes up the message that is there; None when that has to be tried again."""
@@ -197,9 +184,8 @@ class GrowingMessages:
             return None
         if seen.body is None:
             raise message_not_found()
+        _check_may_be_taken_up(seen, header)
         held = await self._conversations.message(conversation, seen)
-        if seen.role != _role(header):
-            raise id_reused("message")
         if seen.length is None:
             # If it is complete, whoever completed it may not have heard, and may know of no length.
             known = header.offset or seen.writer_service == _service()
@@ -208,19 +194,20 @@ class GrowingMessages:
             if len(held.content) != header.offset:
                 raise _offset_wrong(len(held.content))
             return held
-        if seen.writer_service != _service():
-            raise id_reused("message")
         if seen.length != header.offset:
             raise _offset_wrong(seen.length)
-        reply = _Reply(conversation, message_id, uuid4(), body_alone(held), seen.length)
+        writer = uuid4()
         row = await self._growth.take_up(
             conversation,
             message_id,
             length=seen.length,
-            writer=reply.writer,
+            writer=writer,
             service=_service(),
         )
-        return None if row is None else self._announced(reply, row)
+        if row is None:
+            return None
+        lease = Lease(conversation, message_id, writer, _this_call(), row.revision)
+        return self._announced(_Reply(lease, body_alone(held), seen.length), row)
 
     async def _fill(self, reply: _Reply, requests: AsyncIterator[StreamMessageRequest]) -> None:
         """Stores the text that comes, until no more does."""
@@ -273,7 +260,7 @@ class GrowingMessages:
         growth = Growth(
             conversation=reply.conversation,
             message_id=reply.message_id,
-            writer=reply.writer,
+            writer=reply.lease.writer,
             first=reply.length,
             body=keyring.seal(text.encode(), place),
             text=text,
@@ -282,8 +269,10 @@ class GrowingMessages:
         # Counted before it is written: whatever is read meanwhile must not go past the bound.
         reply.length += len(text)
         reply.added.append(text)
-        if await self._writer.grow(growth) is None:
+        grown = await self._writer.grow(growth)
+        if grown is None:
             raise await self._replaced(reply)
+        reply.lease.revision = grown.revision
 
     async def _complete(self, reply: _Reply) -> Message:
         body = reply.body
@@ -293,13 +282,14 @@ class GrowingMessages:
             raise request_invalid([FieldViolation("text", description, "text.required")])
         sealed = sealable(body)
         keyring = await self._conversations.keyring(reply.conversation)
+        reply.lease.ends = True
         row = await self._growth.end(
             reply.conversation,
             reply.message_id,
             length=reply.length,
             body=keyring.seal(sealed, place_of(reply.conversation, reply.message_id)),
             state=MessageState.MESSAGE_STATE_COMPLETE,
-            writer=reply.writer,
+            writer=reply.lease.writer,
         )
         if row is None:
             raise await self._replaced(reply)
@@ -314,42 +304,43 @@ class GrowingMessages:
         self._conversations.changed(reply.conversation, change, row.revision)
         return reply
 
-    def _in_background(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work, name="writer leaves")
-        self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
-
-    async def _let_go(self, reply: _Reply) -> None:
-        """Shortens the lease of a writer that is gone, to what it may take to come back."""
-        try:
-            await self._growth.renew({reply.key: reply.writer}, seconds=_RETURN_SECONDS)
-        except Error:
-            _log.warning("a lease cannot be shortened; it runs out by itself", exc_info=True)
-
     async def _replaced(self, reply: _Reply) -> Refusal:
         """Why a message cannot be written by this call any more."""
         row = await self._store.get(reply.conversation, reply.message_id)
         if row is None or row.body is None:
             await self._conversations.revision(reply.conversation)
             return message_not_found()
+        if row.state == MessageState.MESSAGE_STATE_STOPPED:
+            return _message_stopped()
         return Refusal(
             grpc.StatusCode.ABORTED,
             Reason.REASON_WRITER_REPLACED,
             "Another call writes this message now.",
         )
 
-    async def _renew_always(self) -> None:
-        while True:
-            await asyncio.sleep(_RENEW_SECONDS)
-            try:
-                if self._writers:
-                    await self._growth.renew(self._writers)
-            except Error:
-                _log.warning("leases cannot be renewed; trying again", exc_info=True)
-
 
 def _named(header: StreamMessageHeader) -> tuple[Conversation, UUID]:
     return Conversation(UUID(header.session_id), person()), UUID(header.message_id)
+
+
+def _this_call() -> "asyncio.Task[object]":
+    call = asyncio.current_task()
+    if call is None:
+        raise RuntimeError("messages are received by a task")
+    return call
+
+
+def _check_may_be_taken_up(seen: MessageRow, header: StreamMessageHeader) -> None:
+    """Makes sure that a message is, but for its length, what a header says.
+
+    Raises:
+        Refusal: ID_REUSED or MESSAGE_STOPPED.
+    """
+    is_complete = seen.state == MessageState.MESSAGE_STATE_COMPLETE
+    if seen.role != _role(header) or not (is_complete or seen.writer_service == _service()):
+        raise id_reused("message")
+    if seen.state == MessageState.MESSAGE_STATE_STOPPED:
+        raise _message_stopped()
 
 
 def _role(header: StreamMessageHeader) -> int:
@@ -374,4 +365,12 @@ def _offset_wrong(length: int) -> Refusal:
         Reason.REASON_OFFSET_WRONG,
         "The message has another length. Go on from the length given.",
         metadata={"length": str(length)},
+    )
+
+
+def _message_stopped() -> Refusal:
+    return Refusal(
+        grpc.StatusCode.ABORTED,
+        Reason.REASON_MESSAGE_STOPPED,
+        "The person stopped this message. Write no more of it.",
     )

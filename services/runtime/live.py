@@ -26,11 +26,16 @@ class Live:
     feeds: Feeds
     wakeups: Wakeups
     watches: Watches
+    listeners: list[Callable[[str, int], None]]
+    """Called with each feed that was changed, here or by another process, and its revision. What
+    others changed may come twice, or never."""
 
     def announce(self, name: str, change: Change, revision: int, *, removes: bool = False) -> None:
         """Tells a feed's watchers of a change that was just stored: here at once, and elsewhere."""
         self.feeds.publish(name, revision - 1, Batch([change], revision, removes=removes))
         self.wakeups.send(name, revision)
+        for listener in self.listeners:
+            listener(name, revision)
 
 
 @asynccontextmanager
@@ -53,9 +58,13 @@ async def live(
     async def epoch() -> int:
         return await read_epoch(database, query)
 
-    async with (
-        Feeds(revisions, epoch) as feeds,
-        Wakeups(carrier, learn=feeds.learn, look=feeds.look) as wakeups,
-    ):
-        watches = Watches(feeds, cursors, streams_per_person=settings.streams_per_person)
-        yield Live(feeds, wakeups, watches)
+    async with Feeds(revisions, epoch) as feeds:
+        listeners: list[Callable[[str, int], None]] = []
+
+        def learn(name: str, revision: int) -> None:
+            for listener in (feeds.learn, *listeners):
+                listener(name, revision)
+
+        async with Wakeups(carrier, learn=learn, look=feeds.look) as wakeups:
+            watches = Watches(feeds, cursors, streams_per_person=settings.streams_per_person)
+            yield Live(feeds, wakeups, watches, listeners)

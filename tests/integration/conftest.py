@@ -1,13 +1,15 @@
 """Signing people in, and more processes than one."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, closing
 
 import pytest
 
 from local.stack import Stack, free_ports
+from services.runtime.service_tokens import ServiceTokens
 from tests.integration.calls import MakePerson, Person
 from tests.integration.replicas import start_replica
+from tests.integration.replying import Replying
 
 
 @pytest.fixture
@@ -24,3 +26,12 @@ def replica(stack: Stack) -> Iterator[int]:
     yield port
     process.terminate()
     assert process.wait(30) == 0
+
+
+@pytest.fixture
+async def replying(
+    stack: Stack, responder: ServiceTokens, person: MakePerson
+) -> AsyncIterator[Replying]:
+    reply = Replying(stack, responder, person("alice"))
+    yield reply
+    await reply.close()

@@ -34,7 +34,7 @@ def _fields(method: Method) -> list[str]:
     return [field.name for field in pool.FindMessageTypeByName(method.request).fields]
 
 
-EVERY_METHOD = load_methods(DESCRIPTORS)
+EVERY_METHOD = [method for method in load_methods(DESCRIPTORS) if "respond" not in method.service]
 METHODS = [method for method in EVERY_METHOD if method.public_facing]
 INTERNAL = [method for method in EVERY_METHOD if method.callers]
 WITH_A_SESSION = [method for method in METHODS if "session_id" in _fields(method)]

@@ -1,9 +1,8 @@
 """Replies that grow: seen as they are generated, on disk as they grow, and never lost."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
-from uuid import UUID, uuid4
+from collections.abc import Sequence
+from uuid import uuid4
 
 import grpc
 import psycopg
@@ -11,159 +10,22 @@ import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 from inglenook.messages.v1.messages_pb2 import (
-    GetMessageRequest,
-    Message,
-    MessageChange,
-    MessageState,
     StreamMessageHeader,
     StreamMessageRequest,
     UpdateMessageRequest,
     WatchMessagesRequest,
-    WatchMessagesResponse,
 )
-from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
 from psycopg import sql
 
 from local.stack import Stack, free_ports
-from services.runtime.service_tokens import ServiceTokens
-from tests.integration.calls import MakePerson, Person, Refused, refusal_over_grpc
+from tests.integration.calls import MakePerson, Refused, refusal_over_grpc
 from tests.integration.replicas import start_replica
+from tests.integration.replying import COMPLETE, GROWING, INTERRUPTED, Reader, Replying, read
 
-GROWING = MessageState.MESSAGE_STATE_GROWING
-COMPLETE = MessageState.MESSAGE_STATE_COMPLETE
-INTERRUPTED = MessageState.MESSAGE_STATE_INTERRUPTED
 INVALID = Refused("INVALID_ARGUMENT", "REQUEST_INVALID")
 REUSED = Refused("ALREADY_EXISTS", "ID_REUSED")
 REPLACED = Refused("ABORTED", "WRITER_REPLACED")
 STOPPING = Refused("UNAVAILABLE", "SERVER_STOPPING")
-
-
-class Replying:
-    """A service that replies in one person's session, and the person who watches."""
-
-    def __init__(self, stack: Stack, responder: ServiceTokens, alice: Person) -> None:
-        self.stack = stack
-        self._responder = responder
-        self.session = alice.new_session()
-        self.person = UUID(alice.call("GET", "/v1/me")["user"]["userId"])
-        self._watching = (("authorization", f"Bearer {stack.token('alice')}"),)
-        self._channels: dict[int, grpc.aio.Channel] = {}
-
-    def stub(self, port: int = 0) -> Any:  # noqa: ANN401 - async, which its type does not say
-        port = port or self.stack.ports.messages
-        if port not in self._channels:
-            self._channels[port] = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
-        return MessagesServiceStub(self._channels[port])
-
-    async def close(self) -> None:
-        for channel in self._channels.values():
-            await channel.close()
-
-    def call(
-        self, *, port: int = 0, acting_for: UUID | None = None
-    ) -> "grpc.aio.StreamUnaryCall[Any, Any]":
-        metadata = self.as_service(acting_for or self.person)
-        call: grpc.aio.StreamUnaryCall[Any, Any] = self.stub(port).StreamMessage(
-            metadata=metadata, timeout=60
-        )
-        return call
-
-    def as_service(self, acting_for: UUID) -> tuple[tuple[str, str], ...]:
-        return (("authorization", f"Bearer {self._responder.token(acting_for=acting_for)}"),)
-
-    async def begin(
-        self, message_id: str, *texts: str, offset: int = 0, port: int = 0, model: str = ""
-    ) -> "grpc.aio.StreamUnaryCall[Any, Any]":
-        call = self.call(port=port)
-        header = StreamMessageHeader(
-            session_id=self.session, message_id=message_id, offset=offset, model=model
-        )
-        await call.write(StreamMessageRequest(header=header))
-        for text in texts:
-            await call.write(StreamMessageRequest(text=text))
-        return call
-
-    async def complete(self, message_id: str, *texts: str, offset: int = 0) -> Message:
-        call = await self.begin(message_id, *texts, offset=offset)
-        await call.done_writing()
-        message: Message = (await call).message
-        return message
-
-    async def refused(self, call: Any) -> Refused:  # noqa: ANN401 - a call
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await call
-        return refusal_over_grpc(refused.value)
-
-    async def get(self, message_id: str, *, port: int = 0) -> Message:
-        request = GetMessageRequest(session_id=self.session, message_id=message_id)
-        answer = await self.stub(port).GetMessage(request, metadata=self._watching)
-        message: Message = answer.message
-        return message
-
-    async def get_when(self, message_id: str, *, length: int = -1, state: int = 0) -> Message:
-        """The message, once it has a length or a state."""
-        async with asyncio.timeout(60):
-            while True:
-                message = await self._get_if_there(message_id)
-                if message and (message.state == state or len(message.content) == length):
-                    return message
-                await asyncio.sleep(0.05)
-
-    async def _get_if_there(self, message_id: str) -> Message | None:
-        try:
-            return await self.get(message_id)
-        except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.NOT_FOUND:
-                raise
-            return None
-
-    async def watch(self, *, port: int = 0, token: str = "") -> AsyncIterator[MessageChange]:
-        request = WatchMessagesRequest(session_id=self.session, resume_token=token)
-        call = self.stub(port).WatchMessages(request, metadata=self._watching)
-        try:
-            frame: WatchMessagesResponse
-            async for frame in call:
-                for change in frame.changes:
-                    yield change
-        finally:
-            call.cancel()
-
-
-@pytest.fixture
-async def replying(
-    stack: Stack, responder: ServiceTokens, person: MakePerson
-) -> AsyncIterator[Replying]:
-    reply = Replying(stack, responder, person("alice"))
-    yield reply
-    await reply.close()
-
-
-class Reader:
-    """Applies changes as a client would: deltas only where they fit."""
-
-    def __init__(self) -> None:
-        self.content = ""
-        self.states: list[int] = []
-        self.deltas = 0
-
-    def apply(self, change: MessageChange) -> None:
-        if change.HasField("delta"):
-            assert change.delta.offset == len(self.content)
-            self.content += change.delta.text
-            self.deltas += 1
-        else:
-            self.content = change.upserted.content
-            self.states.append(change.upserted.state)
-
-
-async def _read(
-    replying: Replying, reader: Reader, *, until: int, port: int = 0, token: str = ""
-) -> None:
-    async with asyncio.timeout(60):
-        async for change in replying.watch(port=port, token=token):
-            reader.apply(change)
-            if reader.states[-1] == until:
-                return
 
 
 WORDS = [f"word {number} \N{SLIGHTLY SMILING FACE} " for number in range(12)]
@@ -174,7 +36,7 @@ async def test_a_reply_is_seen_as_it_grows_here_and_on_another_replica(
 ) -> None:
     readers = {0: Reader(), replica: Reader()}
     reading = [
-        asyncio.create_task(_read(replying, reader, until=COMPLETE, port=port))
+        asyncio.create_task(read(replying, reader, until=COMPLETE, port=port))
         for port, reader in readers.items()
     ]
     message_id = str(uuid4())
@@ -210,7 +72,7 @@ async def test_whoever_joins_in_the_middle_gets_the_text_so_far_and_then_the_res
     assert first.content == "so far and the rest"
     await call.done_writing()
     await call
-    await _read(replying, last, until=COMPLETE)
+    await read(replying, last, until=COMPLETE)
     assert (last.content, last.states) == ("so far and the rest", [COMPLETE])
 
 
@@ -222,7 +84,7 @@ async def test_a_watcher_that_was_cut_resumes_with_what_the_reply_got_meanwhile(
     await replying.get_when(message_id, length=4)
     reader, token = Reader(), ""
     watching = replying.stub().WatchMessages(
-        WatchMessagesRequest(session_id=replying.session), metadata=replying._watching
+        WatchMessagesRequest(session_id=replying.session), metadata=replying.as_person
     )
     async for frame in watching:
         token = frame.resume_token
@@ -252,7 +114,7 @@ async def test_a_reply_whose_writer_vanished_ends_with_what_was_stored(
     message = await replying.get_when(message_id, state=INTERRUPTED)
     assert message.content == "all that was said"
     reader = Reader()
-    await _read(replying, reader, until=INTERRUPTED)
+    await read(replying, reader, until=INTERRUPTED)
 
 
 async def test_a_reply_in_a_deleted_session_goes_with_it_and_holds_up_no_other(
@@ -334,8 +196,6 @@ async def test_a_message_has_one_writer_the_latest(replying: Replying) -> None:
     await replying.get_when(message_id, length=4)
     second = await replying.begin(message_id, "two", offset=4)
     await replying.get_when(message_id, length=7)
-    await first.write(StreamMessageRequest(text="mine?"))
-    await first.done_writing()
     assert await replying.refused(first) == REPLACED
     await second.done_writing()
     assert (await second).message.content == "one two"
