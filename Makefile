@@ -65,6 +65,12 @@ locks: install ## Resolve the dependencies anew into requirements/*.lock.
 		--group contract --group local --group bench --group test \
 		--universal --python-version 3.11 \
 		--upgrade --generate-hashes --no-header --quiet --output-file requirements/everything.lock
+	$(BIN)/uv pip compile pyproject.toml --all-extras --constraint requirements/everything.lock \
+		--universal --python-version 3.11 \
+		--generate-hashes --no-header --quiet --output-file requirements/services.lock
+	$(BIN)/uv pip compile pyproject.toml --group gateway --constraint requirements/everything.lock \
+		--universal --python-version 3.11 \
+		--generate-hashes --no-header --quiet --output-file requirements/gateway.lock
 
 clean: ## Remove what was installed and compiled; data and keys in .inglenook/ stay.
 	rm -rf $(VENV) generated $(PYTHON_CONTRACT) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,18 +1,15 @@
 """Where one machine's system keeps its data, keys and logs, and what it makes on first run."""
 
-import base64
-import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
 from services.runtime.development_issuer import make_development_issuer
 from services.runtime.encryption.key_file import make_key_file
+from services.runtime.secret_file import make_secret_file
 from services.runtime.service_tokens import ServiceTokens, make_service_keys
 from services.runtime.settings import SERVICES_ISSUER
 
 SERVICES = ("users", "sessions", "messages")
-_KEY_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +24,15 @@ class Home:
         for folder, mode in ((self.folder, 0o711), (self.run, 0o711)):
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(mode)
-        for folder in (self.logs, self.secrets):
+        for folder in (self.logs, self.secrets, self.service_keys):
             folder.mkdir(exist_ok=True)
             folder.chmod(0o700)
         make_development_issuer(self.development_issuer)
-        make_service_keys(self.service_keys, SERVICES)
+        public = make_service_keys({service: self.service_keys / service for service in SERVICES})
+        (self.service_keys / "jwks.json").write_text(public)
         for service in SERVICES:
             make_key_file(self.key_file(service))
-            _make_secret(self.token_key_file(service))
+            make_secret_file(self.token_key_file(service))
 
     @property
     def run(self) -> Path:
@@ -80,21 +78,4 @@ class Home:
 
     def password(self, role: str) -> str:
         """The password of a database role, made when first asked for."""
-        path = self.secrets / "database" / role
-        _make_secret(path)
-        return path.read_text().strip()
-
-
-def _make_secret(path: Path) -> None:
-    """Writes 32 random bytes in base64, for the owner's eyes only, unless the file exists."""
-    if path.exists():
-        return
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    # Written beside and renamed, so that a crash leaves a whole secret or none.
-    draft = path.with_name(f"{path.name}.draft")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode() + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    draft.rename(path)
+        return make_secret_file(self.secrets / "database" / role)

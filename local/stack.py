@@ -149,7 +149,7 @@ class Stack:
     def start_again(self, name: str) -> None:
         """Starts a process that was stopped or killed, and waits until the stack is ready."""
         if name == "gateway":
-            self.processes.start(self._gateway())
+            self.processes.start(self.gateway())
         elif name == "postgres" and self.postgres is not None:
             self.postgres.start()
         else:
@@ -167,7 +167,7 @@ class Stack:
         if self._web is not None:
             self._web_settings = self._start_sign_in(self._web)
         # First, since it takes a while to start and needs nobody for that.
-        self.processes.start(self._gateway())
+        self.processes.start(self.gateway())
         for name in SERVICES:
             self.processes.check()
             self._migrate(name)
@@ -233,7 +233,8 @@ class Stack:
         command = [sys.executable, "-m", f"services.{name}"]
         return ProcessSpec(name, command, environment, self.home.logs / f"{name}.log")
 
-    def _gateway(self) -> ProcessSpec:
+    def gateway(self) -> ProcessSpec:
+        """The gateway as a process."""
         upstreams = {_PROTO_SERVICES[name]: self.ports.address(name) for name in SERVICES}
         environment = (
             self._web_settings

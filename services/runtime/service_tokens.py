@@ -1,7 +1,7 @@
 """The services' own tokens: how a service proves to another who it is, and whom it acts for."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from uuid import UUID
 
@@ -20,21 +20,18 @@ from services.runtime.settings import ServiceSettings
 _LIFETIME = 60.0
 
 
-def make_service_keys(folder: Path, services: Sequence[str]) -> None:
-    """Makes a key for each service in a folder of its own, and the set of their public sides.
+def make_service_keys(folders: Mapping[str, Path]) -> str:
+    """Makes a key for each service, by name, in its folder; keys that are there already stay.
 
-    Keys that are there already stay. `folder / "jwks.json"` is what the services are to trust.
+    Gives the JWK Set of their public sides, which is what the services are to trust.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
     keys: dict[str, SigningKey] = {}
-    for service in services:
-        own = folder / service
-        if not (own / "private.pem").exists():
-            write_signing_key(own, service, Ed25519PrivateKey.generate())
-        key_id, key = read_signing_key(own)
+    for service, folder in folders.items():
+        if not (folder / "private.pem").exists():
+            write_signing_key(folder, service, Ed25519PrivateKey.generate())
+        key_id, key = read_signing_key(folder)
         keys[key_id] = key
-    (folder / "jwks.json").write_text(key_set(keys))
+    return key_set(keys)
 
 
 class ServiceTokens:
