@@ -18,7 +18,7 @@ Metadata = tuple[tuple[str, str], ...]
 
 _AGAIN_SECONDS = 0.1
 _DEADLINE_SECONDS = 10.0
-_NOT_ANSWERED = {
+NOT_ANSWERED = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.INTERNAL,  # How gRPC names a reset in the middle of an answer.
     grpc.StatusCode.UNKNOWN,
@@ -97,7 +97,7 @@ class Writer:
                 except grpc.aio.AioRpcError as error:
                     if error.code() is grpc.StatusCode.NOT_FOUND and method == "UpdateMessage":
                         return False  # It was deleted before.
-                    assert error.code() in _NOT_ANSWERED, error  # noqa: PT017 - others are caught
+                    assert error.code() in NOT_ANSWERED, error  # noqa: PT017 - others are caught
                 else:
                     return True
             await asyncio.sleep(_AGAIN_SECONDS)
