@@ -24,7 +24,6 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import grpc
 from inglenook.errors.v1.errors_pb2 import Reason
-from psycopg import Error
 
 from services.runtime.errors import Refusal, server_stopping
 from services.runtime.kept_frames import Frame, KeptFrames
@@ -350,7 +349,7 @@ class Feeds:
                 self._look.clear()
             try:
                 await self._poll_all()
-            except Error:
+            except Exception:  # noqa: BLE001 - whatever it is, it is all that covers lost wake-ups
                 _log.warning("the revisions of feeds cannot be read; trying again", exc_info=True)
 
     async def _poll_all(self) -> None:

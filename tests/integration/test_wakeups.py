@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -180,6 +180,58 @@ async def test_a_stranger_is_not_let_in(tmp_path: Path) -> None:
                     pass
     finally:
         server.stop()
+
+
+async def test_credentials_that_cannot_be_read_for_a_while_are_read_again(tmp_path: Path) -> None:
+    server = NatsServer(tmp_path)
+    server.start()
+    away = server.credentials.rename(tmp_path / "away")
+    looked = asyncio.Event()
+    carrier = NatsCarrier(server.url, server.credentials, "test")
+    with pytest.raises(CarrierError):
+        async with carrier.listen():
+            pass
+    async with Wakeups(carrier, learn=lambda *_: None, look=looked.set), asyncio.timeout(GUARD):
+        await asyncio.sleep(0)
+        away.rename(server.credentials)
+        await looked.wait()
+    server.stop()
+
+
+class Faulty:
+    """A carrier that fails at first, as none should."""
+
+    def __init__(self) -> None:
+        self.sent: asyncio.Queue[str] = asyncio.Queue()
+        self._faults = {"listen", "send"}
+
+    @asynccontextmanager
+    async def listen(self) -> AsyncIterator[AsyncIterator[str]]:
+        self._fail("listen")
+        yield self._payloads()
+
+    async def _payloads(self) -> AsyncIterator[str]:
+        while True:
+            yield await self.sent.get()
+
+    async def send(self, payload: str) -> None:
+        self._fail("send")
+        self.sent.put_nowait(payload)
+
+    async def close(self) -> None:
+        pass
+
+    def _fail(self, step: str) -> None:
+        if step in self._faults:
+            self._faults.remove(step)
+            raise AssertionError("a fault of the library's")
+
+
+async def test_whatever_a_carrier_fails_of_wake_ups_go_on() -> None:
+    process = Process(Faulty())
+    async with process.wakeups:
+        process.wakeups.send("feed", 3)
+        await process.until_heard({"feed": 3})
 
 
 async def test_a_process_starts_before_what_carries_its_wake_ups(tmp_path: Path) -> None:

@@ -69,9 +69,14 @@ class Following:
 
     def __init__(self, log: Log) -> None:
         self.log = log
+        self.faults = 0
+        """So many polls fail, in a way that nobody thought of."""
         self.feeds = Feeds(self._revisions, self._epoch)
 
     async def _revisions(self, names: Sequence[str]) -> Mapping[str, int]:
+        if self.faults:
+            self.faults -= 1
+            raise RuntimeError("nobody thought of this")
         return dict.fromkeys(names, self.log.revision)
 
     async def _epoch(self) -> int:
@@ -172,6 +177,17 @@ async def test_a_read_that_fails_fails_for_those_who_wait_and_for_nobody_later(
     for follower in (sleeper, late):
         await follower.aclose()
     assert not engine.feeds.is_followed("log")
+
+
+async def test_a_poll_that_fails_is_not_the_last_one(engine: Following) -> None:
+    follower = await engine.current()
+    news = asyncio.ensure_future(anext(follower))
+    engine.faults = 1
+    engine.feeds.look()
+    await engine.idle()
+    engine.log.add("a")
+    engine.feeds.look()
+    assert await news == b"1:a"
 
 
 async def test_a_start_that_fails_leaves_nothing_behind(engine: Following) -> None:

@@ -104,7 +104,7 @@ class Wakeups:
                     self._look()  # Whatever was sent while nobody listened is lost.
                     async for payload in payloads:
                         self._take(payload)
-            except CarrierError:
+            except Exception:  # noqa: BLE001 - whatever it is, wake-ups must come again
                 _log.warning("wake-ups cannot be received; trying again", exc_info=True)
             await asyncio.sleep(_RECONNECT_SECONDS)
 
@@ -129,7 +129,7 @@ class Wakeups:
             try:
                 await self._carrier.send(payload)
                 await asyncio.sleep(_GATHERING_SECONDS)
-            except CarrierError:
+            except Exception:  # noqa: BLE001 - whatever it is, wake-ups must go out again
                 _log.warning("a wake-up could not be sent; trying again", exc_info=True)
                 for feed, revision in news.items():
                     self.send(feed, revision)

@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -40,8 +41,12 @@ class NatsCarrier:
         """What others send from now on, until the connection breaks.
 
         Raises:
-            CarrierError: no server answers, or lets us in.
+            CarrierError: no server answers, or lets us in, or the credentials cannot be read.
         """
+        try:
+            who = self._credentials_read()
+        except OSError as error:
+            raise CarrierError("the credentials for NATS cannot be read") from error
         heard: asyncio.Queue[str | None] = asyncio.Queue()
 
         async def take(message: Msg) -> None:
@@ -53,7 +58,7 @@ class NatsCarrier:
 
         client = Client()
         try:
-            await self._connect(client, note_end)
+            await self._connect(client, who, note_end)
             await client.subscribe(self._subject, cb=take)
             # Twice: the first may be answered by an answer that was still owed from connecting, and
             # what is sent before the subscription has arrived would be lost without a sign.
@@ -85,9 +90,16 @@ class NatsCarrier:
     async def close(self) -> None:
         """Nothing: what listens has the connection."""
 
-    async def _connect(self, client: Client, closed: Callable[[], Awaitable[None]]) -> None:
-        file = self._credentials
-        is_jwt = file is not None and _JWT in file.read_text()
+    def _credentials_read(self) -> dict[str, str]:
+        """Which of the client's options names the file, which is of one of two kinds."""
+        if self._credentials is None:
+            return {}
+        is_jwt = _JWT in self._credentials.read_text()
+        return {"user_credentials" if is_jwt else "nkeys_seed": str(self._credentials)}
+
+    async def _connect(
+        self, client: Client, who: Mapping[str, Any], closed: Callable[[], Awaitable[None]]
+    ) -> None:
         await client.connect(
             self._servers,
             name="inglenook",
@@ -101,8 +113,7 @@ class NatsCarrier:
             no_echo=True,
             error_cb=_note_error,
             closed_cb=closed,
-            user_credentials=str(file) if file is not None and is_jwt else None,
-            nkeys_seed=str(file) if file is not None and not is_jwt else None,
+            **who,
         )
 
 
