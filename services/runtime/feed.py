@@ -101,6 +101,8 @@ class _OpenFeed(Generic[Change]):
         """Whether what is stored went back, so that nobody can go on from where they stand."""
         self._source = source
         self._kept = kept
+        self._gone = 0
+        """Up to which revision something may have been removed of what came before."""
         self._reads: dict[int, asyncio.Task[Frame]] = {}
         self._running: set[asyncio.Task[Frame]] = set()
 
@@ -108,18 +110,26 @@ class _OpenFeed(Generic[Change]):
         """Notes that a revision is stored, and wakes the followers if that is news."""
         if revision > self.revision:
             # Whatever happened elsewhere may have deleted what is kept here.
-            self.forget()
+            self.forget(revision)
             self._advance(revision)
 
     def publish(self, after: int, batch: Batch[Change]) -> None:
         """Takes changes that were just stored, for whoever stands right before them."""
+        if after > self.revision:
+            # So may what happened there in between, of which no word has come yet.
+            self.forget(after)
         if batch.removes:
-            self.forget()
-        self._keep(after, batch)
+            self.forget(batch.revision)
+        if batch.revision >= self._gone:
+            self._keep(after, batch)
         self._advance(batch.revision)
 
-    def forget(self) -> None:
-        """Lets go of what was read up to now: it is sent to nobody who comes later."""
+    def forget(self, revision: int = 0) -> None:
+        """Lets go of what was read up to now: it is sent to nobody who comes later.
+
+        Neither is what is told later of what was stored before this revision.
+        """
+        self._gone = max(self._gone, revision)
         self._kept.forget(self._source.name)
         self._reads.clear()
 
