@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
+import psycopg
 import pytest
 from inglenook.messages.v1.messages_pb2 import Message, MessageChange, MessageState, Role
 
@@ -19,6 +20,7 @@ from services.messages.appends import Append
 from services.messages.body import place_of
 from services.messages.conversations import Conversations
 from services.messages.growth import GrowthStore
+from services.messages.lease_store import LeaseStore
 from services.messages.opening import Opener
 from services.messages.parts import Growth
 from services.messages.store import MessageStore
@@ -63,6 +65,7 @@ class Talk:
     conversations: Conversations
     store: MessageStore
     growth: GrowthStore
+    leases: LeaseStore
     keys: DataKeys
     writer: Writer
     chance: random.Random
@@ -249,6 +252,7 @@ async def talk(stack: Stack, person: MakePerson, chance: random.Random) -> Async
             conversations=conversations,
             store=MessageStore(plain),
             growth=growth,
+            leases=LeaseStore(plain),
             keys=keys,
             writer=Writer(plain, lambda *_: None),
             chance=chance,
@@ -305,3 +309,24 @@ async def test_whatever_is_stored_between_its_statements_a_reader_holds_what_is_
         talk.database.between = None
     for reader in readers:
         await reader.until_current()
+
+
+@pytest.mark.parametrize("first", [0, 1])
+async def test_renewing_leases_waits_for_no_batch_that_may_wait_for_it(
+    talk: Talk, stack: Stack, first: int
+) -> None:
+    messages = [await talk.begin() for _ in range(2)]
+    written = [
+        (talk.conversation, message_id, cast("UUID", talk.stored[message_id].writer))
+        for message_id in messages
+    ]
+    async with (
+        asyncio.timeout(60),
+        await psycopg.AsyncConnection.connect(stack.admin_url) as batch,
+    ):
+        # A batch of the writer's writes to them in an order of its own.
+        for message_id in (messages[first], messages[1 - first]):
+            grow = "UPDATE messages.messages SET length = 1 WHERE message_id = %s"
+            await batch.execute(grow, (message_id,))
+            await talk.leases.renew(written)
+        await batch.rollback()
