@@ -42,6 +42,9 @@ _OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
 )
 
+_LIVENESS = "liveness"
+"""What health checks ask for that only want to know whether the process still answers."""
+
 _HANDLER_KINDS = {
     (False, False): grpc.unary_unary_rpc_method_handler,
     (False, True): grpc.unary_stream_rpc_method_handler,
@@ -84,7 +87,7 @@ async def serve(settings: ServiceSettings, implementation: Implementation) -> No
             reflection.enable_server_reflection(visible, server)
         server.add_insecure_port(settings.listen)
         await server.start()
-        for name in ("", *names):
+        for name in ("", _LIVENESS, *names):
             await status.set(name, health_pb2.HealthCheckResponse.SERVING)
         # All that the start has made stays: the collector need not look through it again and again.
         gc.collect()

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.runtime.encryption.envelope import DataKey, Place, UnreadableError, length_prefixed
-from services.runtime.encryption.key_file import KeyFile, make_key_file
+from services.runtime.encryption.key_file import KeyFile, _is_private, make_key_file
 from services.runtime.encryption.key_provider import KeyProviderError, WrappedKey
 
 PLACE = Place(table="messages", field="body", owner=uuid4(), row=(uuid4(), uuid4()))
@@ -226,6 +226,25 @@ def test_a_bad_key_file_is_refused(tmp_path: Path, text: str, complaint: str) ->
     path.write_text(text)
     with pytest.raises(KeyProviderError, match=complaint):
         KeyFile(path)
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "private"),
+    [
+        (0o600, "us", True),
+        (0o640, "us", False),
+        (0o604, "us", False),
+        (0o440, "root", True),
+        (0o460, "root", False),
+        (0o444, "root", False),
+    ],
+)
+def test_a_key_file_of_another_owner_may_be_read_by_a_group_and_by_no_others(
+    mode: int, owner: str, private: bool
+) -> None:
+    user = 10001
+    status = os.stat_result((mode, 0, 0, 1, user if owner == "us" else 0, user, 0, 0, 0, 0))
+    assert _is_private(status, user) is private
 
 
 def test_a_missing_or_open_key_file_is_refused(tmp_path: Path) -> None:

@@ -177,7 +177,7 @@ def _version_of(path: Path) -> tuple[int, int, int]:
 def _contents_of(path: Path) -> _Contents:
     try:
         with path.open() as file:
-            mode = os.fstat(file.fileno()).st_mode
+            status = os.fstat(file.fileno())
             written = json.load(file)
         active = written["active"]
         keys = {
@@ -188,11 +188,21 @@ def _contents_of(path: Path) -> _Contents:
         raise _unreadable(path, error) from None
     except (ValueError, TypeError, KeyError, AttributeError, binascii.Error):
         raise KeyProviderError(f"{path} is not a key file") from None
-    if mode & 0o077:
+    if not _is_private(status, os.geteuid()):
         raise KeyProviderError(f"{path} is open to other users: chmod 600 {path}")
     if not usable:
         raise KeyProviderError(f"{path} names no active key, or holds one that is not 32 bytes")
     return _Contents(active, keys)
+
+
+def _is_private(status: os.stat_result, user: int) -> bool:
+    """Whether nobody but its owner can read a file; or, of another owner, nobody but its group.
+
+    The latter is how a cluster mounts a secret for a program that is not root: the file is root's,
+    and the group is the program's own.
+    """
+    forbidden = 0o077 if status.st_uid == user else 0o037
+    return not status.st_mode & forbidden
 
 
 def _unreadable(path: Path, error: OSError) -> KeyProviderError:
