@@ -8,13 +8,13 @@ from pathlib import Path
 from contract.methods import load_methods
 from gateway.envoy import bootstrap
 from gateway.settings import GatewaySettings
-from services.runtime.settings import load
+from services.runtime.settings import TracingSettings, load
 
 
 def main() -> None:
     """Replaces this process by Envoy, so that signals reach it."""
     settings = load(GatewaySettings)
-    written = bootstrap(settings, load_methods(settings.descriptors))
+    written = bootstrap(settings, load(TracingSettings), load_methods(settings.descriptors))
     settings.bootstrap_file.write_text(json.dumps(written, indent=2))
     envoy = Path(sysconfig.get_path("scripts")) / "envoy"
     arguments = ["--config-path", str(settings.bootstrap_file), "--disable-hot-restart"]

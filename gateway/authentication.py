@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import certifi
 from inglenook.access.v1.access_pb2 import Access
 
 from contract.methods import Method
 from gateway.settings import GatewaySettings
+from gateway.tls import tls_to
 from services.runtime.settings import TrustedIssuer
 
 _EXTENSIONS = "type.googleapis.com/envoy.extensions"
@@ -150,19 +150,5 @@ def _key_set_cluster(name: str, url: str) -> dict[str, object]:
         },
     }
     if secure:
-        cluster["transport_socket"] = {
-            "name": "envoy.transport_sockets.tls",
-            "typed_config": {
-                "@type": f"{_EXTENSIONS}.transport_sockets.tls.v3.UpstreamTlsContext",
-                "sni": host,
-                "common_tls_context": {
-                    "validation_context": {
-                        "trusted_ca": {"filename": certifi.where()},
-                        "match_typed_subject_alt_names": [
-                            {"san_type": "DNS", "matcher": {"exact": host}}
-                        ],
-                    }
-                },
-            },
-        }
+        cluster["transport_socket"] = tls_to(host)
     return cluster

@@ -16,8 +16,10 @@ from gateway.metrics import admin, metrics_clusters, metrics_listeners
 from gateway.replies import local_replies
 from gateway.routes import call_routes, health_routes, nowhere
 from gateway.settings import GatewaySettings
+from gateway.tracing import collector_clusters, flushing, tracing
 from gateway.upstreams import clusters
 from gateway.web import largest_file, web_clusters, web_routes
+from services.runtime.settings import TracingSettings
 
 _NETWORK = "type.googleapis.com/envoy.extensions.filters.network"
 _BOOTSTRAP = "type.googleapis.com/envoy.extensions.bootstrap"
@@ -38,13 +40,16 @@ _LOG_LINE = {
 }
 
 
-def bootstrap(settings: GatewaySettings, methods: Iterable[Method]) -> dict[str, object]:
+def bootstrap(
+    settings: GatewaySettings, traces: TracingSettings, methods: Iterable[Method]
+) -> dict[str, object]:
     """Envoy's bootstrap, ready to be written as JSON."""
     served = [m for m in methods if m.public_facing and m.service in settings.upstreams]
     host, _, port = settings.listen.rpartition(":")
     return {
         "node": {"id": "gateway", "cluster": "inglenook"},
         **admin(settings),
+        **flushing(traces),
         "application_log_config": {
             "log_format": {
                 "json_format": {
@@ -69,7 +74,7 @@ def bootstrap(settings: GatewaySettings, methods: Iterable[Method]) -> dict[str,
                     "address": {"socket_address": {"address": host, "port_value": int(port)}},
                     "per_connection_buffer_limit_bytes": settings.max_request_bytes,
                     "enable_reuse_port": False,
-                    "filter_chains": [{"filters": [_http(settings, served)]}],
+                    "filter_chains": [{"filters": [_http(settings, traces, served)]}],
                 },
                 *key_file_listeners(settings),
                 *metrics_listeners(settings),
@@ -79,12 +84,15 @@ def bootstrap(settings: GatewaySettings, methods: Iterable[Method]) -> dict[str,
                 *key_set_clusters(settings),
                 *web_clusters(settings),
                 *metrics_clusters(settings),
+                *collector_clusters(traces),
             ],
         },
     }
 
 
-def _http(settings: GatewaySettings, served: list[Method]) -> dict[str, object]:
+def _http(
+    settings: GatewaySettings, traces: TracingSettings, served: list[Method]
+) -> dict[str, object]:
     return {
         "name": "envoy.filters.network.http_connection_manager",
         "typed_config": {
@@ -112,6 +120,7 @@ def _http(settings: GatewaySettings, served: list[Method]) -> dict[str, object]:
                 "connection_keepalive": {"interval": "30s", "timeout": "20s"},
             },
             "local_reply_config": local_replies(),
+            **tracing(traces),
             "access_log": [
                 {
                     "name": "envoy.access_loggers.stdout",

@@ -8,6 +8,7 @@ from asyncio import Future
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from inglenook.messages.v1.messages_pb2 import MessageState
@@ -33,6 +34,10 @@ from sqlalchemy import (
 from services.messages.activity import ACTIVITY
 from services.messages.tables import CONVERSATIONS, MESSAGES, OUTBOX, Conversation, MessageRow
 from services.runtime.database import Parameters, statement
+from services.runtime.telemetry.traces import traces
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,8 @@ class Append:
     imported: bool = False
     state: int = MessageState.MESSAGE_STATE_COMPLETE
     """Complete, or interrupted for an imported message that was."""
+    caller: "Span | None" = field(default_factory=traces.here, repr=False)
+    """Whose trace it is part of."""
 
 
 @dataclass(frozen=True, slots=True)

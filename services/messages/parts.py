@@ -3,6 +3,7 @@
 from asyncio import Future
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sqlalchemy import (
@@ -22,6 +23,10 @@ from sqlalchemy import (
 from services.messages.growth import DEADLINE
 from services.messages.tables import CONVERSATIONS, GROWS, MESSAGES, PARTS, Conversation
 from services.runtime.database import Parameters, statement
+from services.runtime.telemetry.traces import traces
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,8 @@ class Growth:
     """What is in the envelope."""
     stored: "Future[GrownRow | None]"
     """None when it was not stored: another writes the message, or nobody does."""
+    caller: "Span | None" = field(default_factory=traces.here, repr=False)
+    """Whose trace it is part of."""
 
 
 @dataclass(frozen=True, slots=True)

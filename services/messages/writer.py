@@ -27,6 +27,7 @@ from services.messages.parts import GROW_ALL, GrownRow, Growth, growth_columns
 from services.messages.tables import Conversation
 from services.runtime.database import Database
 from services.runtime.errors import server_busy
+from services.runtime.telemetry.traces import traces
 
 Stored = Sequence[tuple[Write, AppendedRow | GrownRow]]
 """What a conversation has got, in the order of its revisions."""
@@ -119,7 +120,10 @@ class Writer:
     async def _write_batch(self, batch: Sequence[Write]) -> None:
         BATCH_WRITES.observe(len(batch))
         try:
-            with BATCH_SECONDS.time():
+            with (
+                traces.batch("write batch", lambda: (write.caller for write in batch)),
+                BATCH_SECONDS.time(),
+            ):
                 stored = await self._store(batch)
         except OperationalError as error:
             _fail(batch, error)

@@ -4,6 +4,7 @@ A statement is compiled once, when its module is imported, together with the typ
 through SQLAlchemy's engine for each call would cost several times what the database takes.
 """
 
+import re
 import select
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -20,8 +21,11 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 
 from services.runtime.telemetry.pools import show_pool
+from services.runtime.telemetry.traces import traces
 
 _DIALECT = psycopg_dialect()  # type: ignore[no-untyped-call]
+_USES = re.compile(r"\b(INSERT INTO|UPDATE|DELETE FROM|FROM|JOIN) (\w+\.\w+)")
+_VERBS = {"INSERT INTO": "INSERT", "UPDATE": "UPDATE", "DELETE FROM": "DELETE"}
 
 Row = TypeVar("Row")
 Parameters = Mapping[str, object]
@@ -32,6 +36,8 @@ Connection = AsyncConnection[tuple[object, ...]]
 class Statement(Generic[Row]):
     """A compiled statement, and the class that its result's columns are the fields of."""
 
+    name: str
+    """What it does to which tables, for traces."""
     sql: bytes
     row: type[Row]
     constants: Parameters
@@ -42,7 +48,17 @@ def statement(clause: Executable, row: type[Row]) -> Statement[Row]:
     """Compiles a SQLAlchemy Core statement; its bind parameters are the call's parameters."""
     compiled = cast("SQLCompiler", cast("ClauseElement", clause).compile(dialect=_DIALECT))
     constants = {name: value for name, value in compiled.params.items() if value is not None}
-    return Statement(_with_binary_parameters(compiled).encode(), row, constants)
+    sql = _with_binary_parameters(compiled)
+    return Statement(_name_of(sql), sql.encode(), row, constants)
+
+
+def _name_of(sql: str) -> str:
+    """What a statement does to which tables, in its order: `UPDATE users.people`.
+
+    As OpenTelemetry's conventions have it for `db.query.summary`.
+    """
+    done = [f"{_VERBS.get(verb, 'SELECT')} {table}" for verb, table in _USES.findall(sql)]
+    return " ".join(dict.fromkeys(done)) or "SELECT"
 
 
 def _with_binary_parameters(compiled: SQLCompiler) -> str:
@@ -107,10 +123,11 @@ class Database:
         Each sees what was committed before it began: what one waited for, the next one sees.
         """
         async with self._pool.connection() as connection:
-            # PostgreSQL commits a pipeline at its end, which is when the block is left: only then
-            # is there a result.
-            async with connection.pipeline():
-                cursors = [await _executed(connection, *step) for step in steps]
+            with traces.round_trip(lambda: [query.name for query, _ in steps]):
+                # PostgreSQL commits a pipeline at its end, which is when the block is left: only
+                # then is there a result.
+                async with connection.pipeline():
+                    cursors = [await _executed(connection, *step) for step in steps]
             return [await cursor.fetchall() for cursor in cursors]
 
     async def all_after(
@@ -163,8 +180,9 @@ async def fetch_all(
     connection: Connection, query: Statement[Row], parameters: Parameters
 ) -> Sequence[Row]:
     """Runs a statement on a connection and gives all its rows."""
-    cursor = await _executed(connection, query, parameters)
-    return await cursor.fetchall() if cursor.description else ()
+    with traces.round_trip(lambda: [query.name]):
+        cursor = await _executed(connection, query, parameters)
+        return await cursor.fetchall() if cursor.description else ()
 
 
 async def _executed(

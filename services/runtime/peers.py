@@ -14,6 +14,7 @@ from inglenook.errors.v1.errors_pb2 import Reason
 from services.runtime.errors import DOMAIN, Refusal, dependency_unavailable
 from services.runtime.identity import current_call
 from services.runtime.service_tokens import ServiceTokens
+from services.runtime.telemetry.traces import traces
 
 Answer = TypeVar("Answer")
 
@@ -35,7 +36,7 @@ def channel_to(address: str) -> aio.Channel:
         ("grpc.max_reconnect_backoff_ms", 2_000),
         ("grpc.keepalive_time_ms", 30_000),
     ]
-    return aio.insecure_channel(address, options=options)
+    return aio.insecure_channel(address, options=options, interceptors=traces.client_interceptors)
 
 
 def on_behalf_of_caller() -> aio.Metadata:

@@ -28,8 +28,10 @@ from services.runtime.settings import (
     KeySettings,
     MigrationSettings,
     ServiceSettings,
+    TracingSettings,
     load,
 )
+from services.runtime.telemetry.traces import traces
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
 
@@ -82,10 +84,13 @@ class Program(Generic[Settings]):
     def _serve(self) -> None:
         settings = load(self.settings)
         write_logs(self.name)
+        traces.begin(self.name, load(TracingSettings))
         try:
             uvloop.run(self.run(settings))
         except KeyProviderError as error:
             sys.exit(f"{self.name} does not start: {error}")
+        finally:
+            traces.end()
 
     def _look_after_keys(self, arguments: argparse.Namespace) -> None:
         settings = load(_KeysCommandSettings)

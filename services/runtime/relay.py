@@ -33,6 +33,7 @@ from services.runtime.telemetry.outbox import (
     show_owed,
     tried,
 )
+from services.runtime.telemetry.traces import traces
 
 _log = logging.getLogger(__name__)
 
@@ -172,7 +173,8 @@ class Relay:
 
     async def _try(self, kind: str, delivery: Delivery, scopes: list[Scope]) -> None:
         try:
-            await delivery.deliver(scopes)
+            with traces.work(f"deliver {kind}"):
+                await delivery.deliver(scopes)
         except (OperationalError, PoolTimeout, PoolClosed):
             raise
         except Exception as error:

@@ -22,6 +22,7 @@ from contract.methods import methods_of
 from services.runtime.interceptor import CallInterceptor, GuardedMethod
 from services.runtime.settings import Environment, ServiceSettings
 from services.runtime.telemetry.exposition import exposed_metrics
+from services.runtime.telemetry.traces import traces
 from services.runtime.tokens import TokenVerifier
 
 _log = logging.getLogger(__name__)
@@ -76,7 +77,8 @@ async def serve(settings: ServiceSettings, implementation: Implementation) -> No
         verifier = TokenVerifier(settings.trusted_issuers, client, settings.token_leeway)
         guarded = list(_guarded_methods(implementation.service))
         server = aio.server(
-            interceptors=[CallInterceptor(guarded, verifier)], options=list(_OPTIONS)
+            interceptors=[*traces.server_interceptors, CallInterceptor(guarded, verifier)],
+            options=list(_OPTIONS),
         )
         server.add_generic_rpc_handlers([_handlers(implementation)])
         names = [implementation.service.full_name]

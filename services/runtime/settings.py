@@ -204,6 +204,42 @@ class ServiceSettings(IdentitySettings, DatabaseSettings, KeySettings):
     """How long calls under way may go on after the service was told to stop."""
 
 
+class TracingSettings(BaseSettings):
+    """Where traces go: OpenTelemetry's own variables, of which its SDK reads the others itself."""
+
+    model_config = SettingsConfigDict(env_prefix="OTEL_", env_ignore_empty=True, frozen=True)
+
+    exporter_otlp_endpoint: Annotated[str, Field(pattern=r"^$|^https?://[^/@]+/?$")] = ""
+    """The collector: `http://collector:4317`, or `https`. Default: there are no traces."""
+    exporter_otlp_traces_endpoint: Annotated[str, Field(pattern=r"^$|^https?://[^/@]+/?$")] = ""
+    """The same, for traces alone."""
+    exporter_otlp_protocol: Literal["grpc"] = "grpc"
+    exporter_otlp_certificate: Path | None = None
+    """With `https`: the certificates to trust instead of the system's."""
+    traces_exporter: Literal["otlp", "none"] = "otlp"
+    traces_sampler: Literal["parentbased_always_on", "parentbased_traceidratio"] = (
+        "parentbased_always_on"
+    )
+    """Who decides whether a call is traced: whoever saw it first, which is the gateway. With
+    `parentbased_traceidratio`, it takes the share that `traces_sampler_arg` says."""
+    traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 1.0
+    bsp_schedule_delay: Annotated[int, Field(ge=1)] = 5000
+    """For how many milliseconds spans are gathered before they are sent."""
+    sdk_disabled: bool = False
+
+    @property
+    def endpoint(self) -> str:
+        """Where traces go; empty when there are none."""
+        if self.sdk_disabled or self.traces_exporter == "none":
+            return ""
+        return self.exporter_otlp_traces_endpoint or self.exporter_otlp_endpoint
+
+    @property
+    def share(self) -> float:
+        """The share of calls that are traced, of those where nobody decided before."""
+        return 1.0 if self.traces_sampler == "parentbased_always_on" else self.traces_sampler_arg
+
+
 Settings = TypeVar("Settings", bound=BaseSettings)
 
 
@@ -219,14 +255,17 @@ def load(kind: type[Settings]) -> Settings:
         return kind(_secrets_dir=folder)
     except ValidationError as error:
         sys.exit(
-            "\n".join(_complaint(problem["loc"], problem["msg"]) for problem in error.errors())
+            "\n".join(
+                _complaint(str(kind.model_config["env_prefix"]), problem["loc"], problem["msg"])
+                for problem in error.errors()
+            )
         )
 
 
-def _complaint(location: tuple[int | str, ...], message: str) -> str:
+def _complaint(prefix: str, location: tuple[int | str, ...], message: str) -> str:
     if not location:
         return message.removeprefix("Value error, ")
-    variable = f"{PREFIX}{str(location[0]).upper()}"
+    variable = f"{prefix}{str(location[0]).upper()}"
     inside = "".join(f"[{step}]" for step in location[1:])
     if message == "Field required" and not inside:
         return f"{variable} is not set"

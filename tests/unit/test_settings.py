@@ -10,6 +10,7 @@ from services.runtime.settings import (
     IdentitySettings,
     KeySettings,
     ServiceSettings,
+    TracingSettings,
     load,
 )
 
@@ -137,3 +138,53 @@ def test_a_settings_folder_that_is_not_there_is_refused(
     with pytest.raises(SystemExit) as refused:
         load(DatabaseSettings)
     assert str(refused.value).startswith("INGLENOOK_SETTINGS_FOLDER is no folder")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://name:secret@collector:4317"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+        ("OTEL_TRACES_SAMPLER", "always_off"),
+        ("OTEL_TRACES_SAMPLER_ARG", "2"),
+    ],
+)
+def test_what_traces_cannot_do_is_refused_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit, match=f"^{name}: "):
+        load(TracingSettings)
+
+
+@pytest.mark.parametrize(
+    ("variables", "endpoint"),
+    [
+        ({}, ""),
+        ({"EXPORTER_OTLP_ENDPOINT": ""}, ""),
+        ({"EXPORTER_OTLP_ENDPOINT": "http://one:4317"}, "http://one:4317"),
+        (
+            {
+                "EXPORTER_OTLP_ENDPOINT": "http://one:4317",
+                "EXPORTER_OTLP_TRACES_ENDPOINT": "https://two:4317",
+            },
+            "https://two:4317",
+        ),
+        ({"EXPORTER_OTLP_ENDPOINT": "http://one:4317", "TRACES_EXPORTER": "none"}, ""),
+        ({"EXPORTER_OTLP_ENDPOINT": "http://one:4317", "SDK_DISABLED": "true"}, ""),
+    ],
+)
+def test_traces_go_where_opentelemetry_s_variables_say(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], endpoint: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"OTEL_{name}", value)
+    assert load(TracingSettings).endpoint == endpoint
+
+
+def test_a_share_of_calls_is_traced_if_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.1")
+    assert load(TracingSettings).share == 1
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+    assert load(TracingSettings).share == 0.1

@@ -1,17 +1,30 @@
-"""A stack that is watched: it shows its metrics."""
+"""A stack that is watched: it shows its metrics, and its traces are received."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from local.stack import Stack, free_ports
+from tests.otlp_receiver import Receiver, receiver_of_traces
 from tests.reachable import reachable_folder
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
+def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
+    with receiver_of_traces(tmp_path_factory.mktemp("collector")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def stack(receiver: Receiver) -> Iterator[Stack]:
+    settings = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
+        "OTEL_EXPORTER_OTLP_CERTIFICATE": str(receiver.certificate),
+        # Milliseconds until what was gathered is sent.
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
+    }
     with (
         reachable_folder() as folder,
-        Stack(folder / "home", free_ports(metrics=True)) as running,
+        Stack(folder / "home", free_ports(metrics=True), settings=settings) as running,
     ):
         yield running
