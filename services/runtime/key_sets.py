@@ -37,6 +37,7 @@ class KeySet:
         self._maximum_age = maximum_age
         self._keys: dict[str | None, PyJWK] = {}
         self._tried_at = -float("inf")
+        self._ended_at = -float("inf")
         self._lock = asyncio.Lock()
 
     async def find(self, key_id: str | None) -> PyJWK | None:
@@ -47,7 +48,9 @@ class KeySet:
         """
         age = time.monotonic() - self._tried_at
         known = self._known(key_id)
-        if age > self._maximum_age or (known is None and age > self._cooldown):
+        # Who has a key does not wait for a reading that another call began; who has none does.
+        missing = known is None and (age > self._cooldown or self._lock.locked())
+        if missing or age > self._maximum_age:
             await self._read_again()
             known = self._known(key_id)
         if not self._keys:
@@ -62,7 +65,7 @@ class KeySet:
     async def _read_again(self) -> None:
         asked_at = time.monotonic()
         async with self._lock:
-            if self._tried_at >= asked_at:
+            if self._ended_at >= asked_at:
                 return  # Somebody else read it while this call waited.
             self._tried_at = time.monotonic()
             try:
@@ -71,6 +74,8 @@ class KeySet:
                 # The keys that are known stay good: an issuer that is down for a while signs
                 # nobody out.
                 _log.warning("an issuer's key set could not be read", exc_info=True)
+            finally:
+                self._ended_at = time.monotonic()
 
 
 def key_set_of(issuer: TrustedIssuer, client: httpx.AsyncClient) -> KeySet:
