@@ -51,6 +51,15 @@ class GatewaySettings(IdentitySettings):
         return self
 
     @model_validator(mode="after")
+    def _people_sign_in_in_one_way(self) -> Self:
+        if self.development_sign_in is not None and self.clerk_publishable_key:
+            raise ValueError(
+                "INGLENOOK_CLERK_PUBLISHABLE_KEY does nothing beside the development sign-in:"
+                " name the Clerk application in INGLENOOK_ISSUERS, too"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _the_web_app_was_built(self) -> Self:
         if self.web_folder is not None and not (self.web_folder / "index.html").is_file():
             raise ValueError(f"INGLENOOK_WEB_FOLDER has no index.html: {self.web_folder}")

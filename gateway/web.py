@@ -139,7 +139,12 @@ def _page_headers(settings: GatewaySettings) -> dict[str, str]:
         "base-uri 'none'",
         "form-action 'none'",
         "frame-ancestors 'none'",
-        *(() if clerk else ("require-trusted-types-for 'script'", "trusted-types 'none'")),
+        # Clerk's script keeps its time in a worker of its own making.
+        *(
+            ("worker-src blob:",)
+            if clerk
+            else ("require-trusted-types-for 'script'", "trusted-types 'none'")
+        ),
     )
     return {
         "content-security-policy": "; ".join(policy),

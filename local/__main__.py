@@ -68,7 +68,7 @@ def _run(stop: _StopRequest) -> None:
         stop_requested=stop,
     )
     with stack:
-        if web is not None:
+        if web is not None and stack.is_for_development:
             _tell_example(stack)
         print(_welcome(stack, time.monotonic() - started), flush=True)
         while True:
@@ -131,11 +131,16 @@ def _port(variable: str, default: int) -> int:
 
 
 def _welcome(stack: Stack, seconds: float) -> str:
-    look = "Try" if _web() is None else f"Open {stack.url} in a browser, or try"
-    return (
+    look = "" if _web() is None else f" Open {stack.url} in a browser."
+    runs = (
         f"Inglenook runs at {stack.url} (users, sessions, messages, gateway;"
         f" PostgreSQL in {_data(stack)}; logs in {stack.home.logs}; ready after {seconds:.1f} s;"
-        f" Ctrl-C stops it). {look}:\n"
+        f" Ctrl-C stops it).{look}"
+    )
+    if not stack.is_for_development:
+        return f"{runs} The issuers in INGLENOOK_ISSUERS sign people in."
+    return (
+        f"{runs} Try:\n"
         f'curl -s {stack.url}/v1/sessions -d \'{{"title": "A first talk"}}\''
         f" -H 'Authorization: Bearer {stack.token('alice')}'"
     )

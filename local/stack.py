@@ -83,8 +83,9 @@ class Stack:
         """Takes where data and keys are.
 
         With `database_url`, which is of a role that may create roles and schemas, no PostgreSQL is
-        started. `settings` are more environment variables for the services and the gateway. `web`
-        is the built web app, which is then served and signs anyone in.
+        started. `settings` are more environment variables for the services and the gateway: where
+        they name an issuer of people's tokens, there is no development issuer. `web` is the built
+        web app, which is then served, and signs anyone in where there is a development issuer.
         `stop_requested` is asked while something is waited for.
         """
         self.home = Home(home.resolve())
@@ -123,6 +124,12 @@ class Stack:
     def url(self) -> str:
         """Where the gateway answers."""
         return f"http://localhost:{self.ports.gateway}"
+
+    @property
+    def is_for_development(self) -> bool:
+        """Whether the development issuer signs anyone in as anyone."""
+        issuers = [issuer for issuer in self._given_issuers() if isinstance(issuer, dict)]
+        return not any(issuer.get("kind", "user") == "user" for issuer in issuers)
 
     def token(self, person: str, *, lifetime: float = 24 * 3600) -> str:
         """A token that signs its bearer in as a person, for so many seconds."""
@@ -165,7 +172,9 @@ class Stack:
         if not self.admin_url:
             self.admin_url = self._start_postgres()
         if self._web is not None:
-            self._web_settings = self._start_sign_in(self._web)
+            self._web_settings = {"INGLENOOK_WEB_FOLDER": str(self._web)}
+            if self.is_for_development:
+                self._web_settings["INGLENOOK_DEVELOPMENT_SIGN_IN"] = self._start_sign_in()
         # First, since it takes a while to start and needs nobody for that.
         self.processes.start(self.gateway())
         for name in SERVICES:
@@ -200,13 +209,10 @@ class Stack:
         postgres.start()
         return postgres.url()
 
-    def _start_sign_in(self, web: Path) -> dict[str, str]:
+    def _start_sign_in(self) -> str:
         sign_in = SignIn(self.home.development_issuer)
         self._cleanup.callback(sign_in.close)
-        return {
-            "INGLENOOK_WEB_FOLDER": str(web),
-            "INGLENOOK_DEVELOPMENT_SIGN_IN": sign_in.address,
-        }
+        return sign_in.address
 
     def _migrate(self, name: str) -> None:
         """Brings a service's schema up to date, here: a process for each would start for longer."""
@@ -252,10 +258,9 @@ class Stack:
 
     def _environment(self) -> dict[str, str]:
         """What every process gets: what it needs to run, our defaults, the given settings."""
-        defaults = {
-            "INGLENOOK_ENVIRONMENT": "development",
-            "INGLENOOK_DEVELOPMENT_ISSUER": str(self.home.development_issuer),
-        }
+        defaults = {"INGLENOOK_ENVIRONMENT": "development"}
+        if self.is_for_development:
+            defaults["INGLENOOK_DEVELOPMENT_ISSUER"] = str(self.home.development_issuer)
         trusted = {"INGLENOOK_ISSUERS": json.dumps([*self._given_issuers(), self._own_issuer()])}
         return inherited_environment() | defaults | self._settings | trusted
 

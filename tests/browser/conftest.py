@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -33,11 +33,20 @@ _QUIET = (
 
 @pytest_asyncio.fixture(scope="session")
 async def browser() -> AsyncIterator[Browser]:
+    async with running_browser() as running:
+        yield running
+
+
+@asynccontextmanager
+async def running_browser(*arguments: str) -> AsyncIterator[Browser]:
+    """Chromium with the app at hand, started with more arguments than the usual ones."""
     assert (ROOT / "web/dist/index.html").exists(), "the web app was not built: `make web` does it"
     chromium = shutil.which("chromium")
     assert chromium, "there is no Chromium: `make browser` installs it"
     async with async_playwright() as playwright:
-        running = await playwright.chromium.launch(executable_path=chromium, args=list(_QUIET))
+        running = await playwright.chromium.launch(
+            executable_path=chromium, args=[*_QUIET, *arguments]
+        )
         yield running
         await running.close()
 

@@ -31,6 +31,20 @@ class Tab:
         await other.page.goto(self.page.url)
         return other
 
+    async def note_trouble(self) -> None:
+        """From now on, `trouble` knows what the page complained of."""
+        await self.page.evaluate(
+            """() => new MutationObserver(() => {
+                const trouble = document.querySelector(".connection, [role=alert]");
+                if (trouble) { window.trouble = trouble.textContent; }
+            }).observe(document.body, { childList: true, subtree: true })"""
+        )
+
+    async def trouble(self) -> str | None:
+        """What the page complained of last, if it did."""
+        complaint: str | None = await self.page.evaluate("window.trouble")
+        return complaint
+
     @property
     def session_id(self) -> str:
         return self.page.url.rpartition("/")[2]

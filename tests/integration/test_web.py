@@ -144,7 +144,20 @@ def test_a_clerk_application_signs_people_in_by_its_key(production: dict[str, ob
     settings = GatewaySettings.model_validate({**production, "clerk_publishable_key": key})
     routes = json.dumps(web_routes(settings))
     assert "script-src 'self' https://talks.clerk.accounts.dev;" in routes
+    assert "worker-src blob:" in routes
     assert key in routes
+
+
+def test_a_clerk_key_without_its_issuer_is_told(production: dict[str, object]) -> None:
+    development = {
+        "environment": "development",
+        "development_issuer": Path("anywhere"),
+        "development_sign_in": "127.0.0.1:1",
+        "issuers": (),
+        "clerk_publishable_key": "pk_test_dGFsa3MuY2xlcmsuYWNjb3VudHMuZGV2JA",
+    }
+    with pytest.raises(ValueError, match="name the Clerk application in INGLENOOK_ISSUERS"):
+        GatewaySettings.model_validate({**production, **development})
 
 
 def test_an_app_that_was_not_built_is_told(production: dict[str, object], tmp_path: Path) -> None:

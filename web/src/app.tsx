@@ -22,20 +22,20 @@ export function App(props: { configuration: Promise<Configuration> }): ReactNode
   if (identity === undefined) {
     return <SignInPage configuration={props.configuration} onSignedIn={setIdentity} />;
   }
-  const signOut = () => {
-    identity.signOut();
+  const signOut = async () => {
+    await identity.signOut();
     setIdentity(undefined);
   };
   const erased = (of: ErasureReceipt) => {
-    signOut();
     setReceipt(of);
+    void identity.signOut();
   };
   return <SignedIn key={identity.key} identity={identity} onSignOut={signOut} onErased={erased} />;
 }
 
 function SignedIn(props: {
   identity: Identity;
-  onSignOut: () => void;
+  onSignOut: () => Promise<void>;
   onErased: (receipt: ErasureReceipt) => void;
 }): ReactNode {
   const { getToken } = props.identity;

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,19 @@ def test_a_given_setting_wins_over_a_default(tmp_path: Path) -> None:
     stack.home.prepare()
     environment = stack.service("messages").environment
     assert {name: environment[name] for name in settings} == settings
+
+
+def test_people_of_a_given_issuer_are_not_signed_in_by_the_development_issuer(
+    tmp_path: Path,
+) -> None:
+    people = {"issuer": "https://id.example", "jwks_url": "https://id.example/keys"}
+    for issuer, for_development in ((people, False), ({**people, "kind": "service"}, True)):
+        settings = {"INGLENOOK_ISSUERS": json.dumps([issuer])}
+        stack = Stack(tmp_path, _PORTS, database_url="postgresql://db/talks", settings=settings)
+        stack.home.prepare()
+        environment = stack.service("messages").environment
+        assert ("INGLENOOK_DEVELOPMENT_ISSUER" in environment) is for_development
+        assert stack.is_for_development is for_development
 
 
 def test_free_ports_are_all_different() -> None:

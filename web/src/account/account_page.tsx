@@ -8,7 +8,7 @@ import { exportEverything } from "./export";
 
 /** What the person is called, everything of theirs as a file, and the way out. */
 export function AccountPage(props: {
-  onSignOut: () => void;
+  onSignOut: () => Promise<void>;
   onErased: (receipt: ErasureReceipt) => void;
   renewSignIn: () => Promise<unknown>;
 }): ReactNode {
@@ -72,7 +72,10 @@ export function AccountPage(props: {
         Export everything
       </button>
       <h2>Leave</h2>
-      <button type="button" onClick={props.onSignOut}>
+      <button
+        type="button"
+        onClick={() => void attempt(props.onSignOut, "Signing out…", "You are signed out.")}
+      >
         Sign out
       </button>
       <h2>Erase</h2>

@@ -10,7 +10,7 @@ import { Connection } from "./connection";
 import { Flame } from "./flame";
 
 interface Leaving {
-  onSignOut: () => void;
+  onSignOut: () => Promise<void>;
   onErased: (receipt: ErasureReceipt) => void;
   renewSignIn: () => Promise<unknown>;
 }
@@ -28,7 +28,7 @@ export function Shell(props: Leaving): ReactNode {
       </a>
       <Sidebar page={page} />
       <main id="main" tabIndex={-1}>
-        <Connection status={status} error={error} onSignIn={props.onSignOut} />
+        <Connection status={status} error={error} onSignIn={() => void props.onSignOut()} />
         <PageContent page={page} {...props} />
       </main>
       <FocusOnChange path={path} />

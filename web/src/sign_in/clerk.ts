@@ -2,9 +2,9 @@ import type { Identity } from "./identity";
 
 /** The part of Clerk's browser object that is used here. */
 interface Clerk {
-  load(): Promise<void>;
+  load(options: { telemetry: false }): Promise<void>;
   redirectToSignIn(options: { signInForceRedirectUrl: string }): Promise<unknown>;
-  signOut(): Promise<void>;
+  signOut(then: () => void): Promise<void>;
   readonly user: { readonly id: string } | null | undefined;
   readonly session: { getToken(options: { skipCache: boolean }): Promise<string | null> } | null;
 }
@@ -24,7 +24,7 @@ export async function signInByClerk(
   origin: string,
 ): Promise<Identity | undefined> {
   const clerk = await loadClerk(publishableKey, origin);
-  await clerk.load();
+  await clerk.load({ telemetry: false });
   if (!clerk.user) {
     await clerk.redirectToSignIn({ signInForceRedirectUrl: location.href });
     return undefined;
@@ -32,12 +32,16 @@ export async function signInByClerk(
   return {
     key: clerk.user.id,
     getToken: async ({ fresh }) => (await clerk.session?.getToken({ skipCache: fresh })) ?? null,
-    signOut: () => void clerk.signOut(),
+    // Where the person goes then is decided here: Clerk would leave the page.
+    signOut: () => clerk.signOut(() => {}),
   };
 }
 
-/** Clerk's script comes from the application's own address, without Clerk's components. */
+/** Clerk's script comes from the application's own address, once, without Clerk's components. */
 function loadClerk(publishableKey: string, origin: string): Promise<Clerk> {
+  if (window.Clerk) {
+    return Promise.resolve(window.Clerk);
+  }
   return new Promise((resolve, reject) => {
     const script = document.createElement("script");
     script.src = `${origin}/npm/@clerk/clerk-js@5/dist/clerk.headless.browser.js`;

@@ -19,7 +19,7 @@ export async function signInAs(person: string): Promise<Identity> {
       }
       return token;
     },
-    signOut: () => {
+    signOut: async () => {
       token = null;
       sessionStorage.setItem(REMEMBERED, "");
     },

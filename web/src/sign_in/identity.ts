@@ -5,5 +5,5 @@ export interface Identity {
   /** Tells one person from another. */
   readonly key: string;
   readonly getToken: GetToken;
-  signOut(): void;
+  signOut(): Promise<void>;
 }
