@@ -1,10 +1,10 @@
 """The promise of the feed, held against everything that can happen to it.
 
 Writers append, edit and delete, and replies grow, at two processes of the messages service while
-watchers are cut, connections reset, processes killed, PostgreSQL restarted and wake-ups lost. In
-the end every watcher holds what the database holds, and has seen nothing twice, nothing out of
-order, and nothing that was not durable. `make torture ROUNDS=50` goes on for longer; INGLENOOK_SEED
-repeats what failed.
+watchers are cut, connections reset, processes killed, PostgreSQL restarted and killed, and wake-ups
+lost. In the end every watcher holds what the database holds, and has seen nothing twice, nothing
+out of order, and nothing that was not durable; and what was answered is there. `make torture
+ROUNDS=50` goes on for longer; INGLENOOK_SEED repeats what failed.
 """
 
 import asyncio
@@ -15,12 +15,14 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import grpc
+import psutil
 import psycopg
 import pytest
 from inglenook.messages.v1.messages_pb2 import ListMessagesRequest, MessageState, Order
 from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
 from inglenook.sessions.v1.sessions_pb2 import CreateSessionRequest
 from inglenook.sessions.v1.sessions_pb2_grpc import SessionsServiceStub
+from psycopg import sql
 
 from local.stack import Stack, free_ports
 from services.runtime.identity import user_id_of
@@ -165,6 +167,9 @@ def _faults(
     async def restart_the_database() -> None:
         await asyncio.to_thread(stack.restart, "postgres")
 
+    async def crash_the_database() -> None:
+        await asyncio.to_thread(_crash_postgres, stack)
+
     async def lose_wake_ups() -> None:
         if nats is None:
             _end_listening(stack)
@@ -177,8 +182,22 @@ def _faults(
         *(reset_connections, reset_connections, reset_connections),
         *(kill_a_process, kill_a_process),
         *(lose_wake_ups, lose_wake_ups),
-        restart_the_database,
+        *(restart_the_database, crash_the_database),
     ]
+
+
+def _crash_postgres(stack: Stack) -> None:
+    """Kills all of PostgreSQL with -9, as a machine that crashes does, and starts it again."""
+    server = psutil.Process(stack.processes.pids()["postgres"])
+    server.suspend()  # So that it starts no other process meanwhile.
+    workers = server.children(recursive=True)
+    stack.kill("postgres")
+    for worker in workers:
+        with suppress(psutil.NoSuchProcess):  # It saw that the server is gone.
+            worker.kill()
+    _, alive = psutil.wait_procs(workers, GUARD)
+    assert not alive
+    stack.start_again("postgres")
 
 
 def _end_listening(stack: Stack) -> None:
@@ -224,11 +243,21 @@ def _check(watcher: Watcher, writer: Writer, replier: Replier, stored: dict[str,
             assert message_id in watcher.deleted
     assert writer.deleted <= watcher.deleted | (writer.acknowledged - set(stored))
     assert (writer.acknowledged - writer.deleted) | set(replier.texts) == set(stored)
+    for message_id, revision in writer.reached.items():
+        assert message_id not in stored or stored[message_id].revision >= revision
     for message_id in replier.complete:
         assert stored[message_id].content == replier.texts[message_id]
     sequences = [held.sequence for held in stored.values()]
     assert len(set(sequences)) == len(sequences)
     assert max(sequences) <= len(writer.acknowledged | set(replier.texts))
+
+
+def test_the_database_that_is_killed_here_is_as_durable_as_a_real_one(stack: Stack) -> None:
+    url = stack.service("messages").environment["INGLENOOK_DATABASE_URL"]
+    with psycopg.connect(url) as connection:
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            query = sql.SQL("SHOW {}").format(sql.Identifier(setting))
+            assert connection.execute(query).fetchone() == ("on",), setting
 
 
 async def _new_session(stack: Stack, alice: Metadata) -> str:

@@ -10,6 +10,7 @@ import grpc
 from inglenook.messages.v1.messages_pb2 import (
     AppendMessageRequest,
     DeleteMessageRequest,
+    Message,
     UpdateMessageRequest,
 )
 from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
@@ -36,6 +37,8 @@ class Writer:
         """By message id, the contents that it may have had."""
         self.acknowledged: set[str] = set()
         """The messages whose append was answered."""
+        self.reached: dict[str, int] = {}
+        """By message id, the highest revision that was answered."""
         self.deleted: set[str] = set()
         """The messages whose deletion was answered."""
         self._session = session
@@ -63,8 +66,9 @@ class Writer:
             session_id=self._session, message_id=message_id, content=self._content()
         )
         self.attempted[message_id] = {request.content}
-        if await self._until_answered("AppendMessage", request):
-            self.acknowledged.add(message_id)
+        answer = await self._until_answered("AppendMessage", request)
+        self._note(answer.message)
+        self.acknowledged.add(message_id)
 
     async def _edit(self) -> None:
         if not self.acknowledged:
@@ -74,30 +78,34 @@ class Writer:
             session_id=self._session, message_id=message_id, content=self._content()
         )
         self.attempted[message_id].add(request.content)
-        await self._until_answered("UpdateMessage", request)
+        answer = await self._until_answered("UpdateMessage", request)
+        if answer is not None:
+            self._note(answer.message)
 
     async def _delete(self) -> None:
         if not self.acknowledged:
             return
         message_id = self._chance.choice(sorted(self.acknowledged))
         request = DeleteMessageRequest(session_id=self._session, message_id=message_id)
-        if await self._until_answered("DeleteMessage", request):
-            self.deleted.add(message_id)
+        await self._until_answered("DeleteMessage", request)
+        self.deleted.add(message_id)
+
+    def _note(self, message: Message) -> None:
+        known = self.reached.get(message.message_id, 0)
+        self.reached[message.message_id] = max(known, int(message.etag, 16))
 
     def _content(self) -> str:
         return f"{self._chance.getrandbits(64):x} " * self._chance.choice([1, 1, 1, 20, 1000])
 
-    async def _until_answered(self, method: str, request: Any) -> bool:  # noqa: ANN401 - any
-        """Repeats a call until it is answered; whether it was not refused."""
+    async def _until_answered(self, method: str, request: Any) -> Any:  # noqa: ANN401 - any
+        """Repeats a call until it is answered; None when it is refused."""
         while True:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{self._ports()}") as channel:
                 call = getattr(MessagesServiceStub(channel), method)
                 try:
-                    await call(request, metadata=self._metadata, timeout=_DEADLINE_SECONDS)
+                    return await call(request, metadata=self._metadata, timeout=_DEADLINE_SECONDS)
                 except grpc.aio.AioRpcError as error:
                     if error.code() is grpc.StatusCode.NOT_FOUND and method == "UpdateMessage":
-                        return False  # It was deleted before.
+                        return None  # It was deleted before.
                     assert error.code() in NOT_ANSWERED, error  # noqa: PT017 - others are caught
-                else:
-                    return True
             await asyncio.sleep(_AGAIN_SECONDS)
