@@ -86,6 +86,7 @@ def test_counts_are_equal_in_the_end_whoever_was_killed(
     sessions = [alice.new_session() for _ in range(4)]
     seen: dict[str, list[int]] = {session: [] for session in sessions}
     with _saying(stack, name, sessions, [stack.ports.messages, replica]):
+        eventually(lambda: all(_stored(stack, session) for session in sessions))
         for _ in range(6):
             service = chance.choice(["messages", "messages", "sessions"])
             stack.kill(service)
