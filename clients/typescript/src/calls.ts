@@ -1,9 +1,11 @@
 import type { DescService } from "@bufbuild/protobuf";
 import { type CallOptions, type Client, createClient, type Transport } from "@connectrpc/connect";
 import { InglenookError } from "./errors.js";
+import { type BackoffOptions, backoff } from "./live/backoff.js";
 
 // The gateway gives up on a call after thirty seconds.
 const TIMEOUT = 30_000;
+const TRIES = 5;
 
 type Unary = (request: unknown, options?: CallOptions) => Promise<unknown>;
 type Streaming = (request: unknown, options?: CallOptions) => AsyncIterable<unknown>;
@@ -22,6 +24,24 @@ export function callsOf<Service extends DescService>(
     ];
   });
   return Object.fromEntries(calls) as Client<Service>;
+}
+
+/** The answer to a call that may be made again: where the server did not answer, it is. */
+export async function repeated<Answer>(
+  call: () => Promise<Answer>,
+  options: BackoffOptions,
+): Promise<Answer> {
+  for (let failures = 1; ; failures += 1) {
+    try {
+      return await call();
+    } catch (thrown) {
+      const { status } = InglenookError.from(thrown);
+      if (status !== "UNAVAILABLE" || failures === TRIES) {
+        throw thrown;
+      }
+    }
+    await new Promise((resolve) => setTimeout(resolve, backoff(failures, options)));
+  }
 }
 
 function unary(call: Unary): Unary {

@@ -1,11 +1,12 @@
 import type { Client } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
-import { callsOf } from "./calls.js";
+import { callsOf, repeated } from "./calls.js";
 import {
   type Message,
   MessagesService,
   Order,
 } from "./generated/inglenook/messages/v1/messages_pb.js";
+import { RespondService } from "./generated/inglenook/respond/v1/respond_pb.js";
 import { SessionsService } from "./generated/inglenook/sessions/v1/sessions_pb.js";
 import { UsersService } from "./generated/inglenook/users/v1/users_pb.js";
 import type { Feed, FeedState, Frame } from "./live/frames.js";
@@ -44,6 +45,7 @@ export class Inglenook {
   readonly users: Client<typeof UsersService>;
   readonly sessions: Client<typeof SessionsService>;
   readonly messages: Client<typeof MessagesService>;
+  readonly respond: Client<typeof RespondService>;
   /** What was said and is on its way. */
   readonly outbox: Outbox<Message>;
   readonly #presence: Presence;
@@ -62,6 +64,7 @@ export class Inglenook {
     this.users = callsOf(UsersService, transport);
     this.sessions = callsOf(SessionsService, transport);
     this.messages = callsOf(MessagesService, transport);
+    this.respond = callsOf(RespondService, transport);
     this.#presence = options.presence ?? pagePresence();
     this.#live = { ...LIVE_OPTIONS, ...options.live };
     this.#newestMessages = options.newestMessages ?? 50;
@@ -103,6 +106,22 @@ export class Inglenook {
         this.watchMessages(sessionId).learn((state) => learnMessages(state, [stored]));
       }
     });
+  }
+
+  /**
+   * Asks for a reply to what was said last in a session. It has begun when this returns its id, and
+   * grows in the session's live query; `stopMessage` stops it where it stands.
+   */
+  async reply(sessionId: string): Promise<string> {
+    const messageId = crypto.randomUUID();
+    await repeated(() => this.respond.reply({ sessionId, messageId }), this.#live.backoff);
+    return messageId;
+  }
+
+  /** Stops a reply that grows. One that has ended already is returned as it is. */
+  async stopMessage(sessionId: string, messageId: string): Promise<Message> {
+    const stop = () => this.messages.stopMessage({ sessionId, messageId });
+    return (await repeated(stop, this.#live.backoff)).message as Message;
   }
 
   /** Adds the page before the earliest message of a live query; does nothing when there is none. */

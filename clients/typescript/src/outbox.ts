@@ -1,4 +1,4 @@
-import type { InglenookError } from "./errors.js";
+import { InglenookError } from "./errors.js";
 import { type BackoffOptions, backoff } from "./live/backoff.js";
 import type { Presence } from "./live/presence.js";
 
@@ -82,20 +82,20 @@ export class Outbox<Stored> {
 
   async #deliver(entry: Unsent): Promise<Stored> {
     for (let failures = 1; ; failures += 1) {
+      if (this.#closed.signal.aborted) {
+        throw new InglenookError("CANCELLED", "The client was closed before it was sent.");
+      }
       this.#mark(entry.messageId, "sending");
       try {
         return await this.#append(entry);
       } catch (thrown) {
         const error = thrown as InglenookError;
-        if (!error.passing || this.#closed.signal.aborted) {
+        if (!error.passing) {
           throw error;
         }
         this.#mark(entry.messageId, "waiting");
         const wait = backoff(failures, this.#options);
         await this.#sleep(Math.max(wait, error.retryDelay ?? 0));
-        if (this.#closed.signal.aborted) {
-          throw error;
-        }
       }
     }
   }
@@ -116,6 +116,9 @@ export class Outbox<Stored> {
         }
       });
       this.#closed.signal.addEventListener("abort", done);
+      if (this.#closed.signal.aborted) {
+        done();
+      }
     });
   }
 

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { InglenookError } from "../src/errors.js";
-import { ALWAYS_PRESENT } from "../src/live/presence.js";
+import type { Presence } from "../src/live/presence.js";
 import { Outbox, type Unsent } from "../src/outbox.js";
 
 const OPTIONS = { first: 1000, longest: 8000 };
@@ -14,17 +14,27 @@ interface Call {
 let calls: Call[];
 let outbox: Outbox<string>;
 let stored: string[];
+let presence: Presence & { online: boolean };
+let presenceChanged: () => void;
 
 beforeEach(() => {
   vi.useFakeTimers();
   calls = [];
   stored = [];
+  presence = {
+    online: true,
+    visible: true,
+    subscribe: (changed) => {
+      presenceChanged = changed;
+      return () => {};
+    },
+  };
   outbox = new Outbox(
     (entry) =>
       new Promise((answer, refuse) => {
         calls.push({ entry, answer, refuse });
       }),
-    ALWAYS_PRESENT,
+    presence,
     OPTIONS,
   );
 });
@@ -91,5 +101,44 @@ test("what is refused is gone again, says why, and holds up nothing", async () =
   await pass();
   calls[1]?.answer("stored");
   expect(await next).toBe("stored");
+  expect(outbox.unsent).toEqual([]);
+});
+
+test("what was said without a network goes as soon as it is back", async () => {
+  const sent = say("hello");
+  await pass();
+  presence.online = false;
+  calls[0]?.refuse(new InglenookError("UNAVAILABLE", "cut", { retryDelay: 600_000 }));
+  await pass();
+  presenceChanged();
+  await pass();
+  expect(calls).toHaveLength(1);
+  presence.online = true;
+  presenceChanged();
+  await pass();
+  calls[1]?.answer("stored");
+  expect(await sent).toBe("stored");
+});
+
+test("what is repeated waits at least as long as the server asks", async () => {
+  void say("hello");
+  await pass();
+  calls[0]?.refuse(new InglenookError("RESOURCE_EXHAUSTED", "busy", { retryDelay: 20_000 }));
+  await pass(19_999);
+  expect(calls).toHaveLength(1);
+  await pass(1);
+  expect(calls).toHaveLength(2);
+});
+
+test("nothing is sent once the client was closed, whoever signs in then", async () => {
+  const failures = ["under way", "waits"].map((content) =>
+    expect(say(content)).rejects.toMatchObject({ status: "CANCELLED" }),
+  );
+  await pass();
+  outbox.close();
+  calls[0]?.refuse(new InglenookError("UNAVAILABLE", "cut"));
+  await pass();
+  await Promise.all(failures);
+  expect(calls).toHaveLength(1);
   expect(outbox.unsent).toEqual([]);
 });

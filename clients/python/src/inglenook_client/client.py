@@ -9,7 +9,12 @@ from grpc import ChannelCredentials, aio, ssl_channel_credentials
 
 from inglenook_client.backoff import Backoff
 from inglenook_client.calls import Calls
-from inglenook_client.contract.services import MessagesService, SessionsService, UsersService
+from inglenook_client.contract.services import (
+    MessagesService,
+    RespondService,
+    SessionsService,
+    UsersService,
+)
 from inglenook_client.conversation import Conversation
 from inglenook_client.live import follow
 from inglenook_client.me import Me
@@ -33,8 +38,8 @@ _SILENCE_FACTOR = 2.5
 class Inglenook:
     """A person's conversations, through a gateway. Use as `async with`, or `close` it.
 
-    `users`, `sessions` and `messages` have every method of the contract that is open to people, and
-    raise `InglenookError`. The `watch_…` methods give what is live, as iterators that no cut ends.
+    `users`, `sessions`, `messages` and `respond` have every method of the contract that is open to
+    people, and raise `InglenookError`. The `watch_…` methods give what is live, as iterators that no cut ends.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class Inglenook:
         self.users = UsersService(calls)
         self.sessions = SessionsService(calls)
         self.messages = MessagesService(calls)
+        self.respond = RespondService(calls)
         self._heartbeat = heartbeat
         self._silence = heartbeat * _SILENCE_FACTOR
         self._backoff = backoff

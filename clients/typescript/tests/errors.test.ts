@@ -1,0 +1,49 @@
+import { create } from "@bufbuild/protobuf";
+import { Code, ConnectError } from "@connectrpc/connect";
+import { expect, test } from "vitest";
+import { InglenookError } from "../src/errors.js";
+import {
+  BadRequestSchema,
+  ErrorInfoSchema,
+  RetryInfoSchema,
+} from "../src/generated/google/rpc/error_details_pb.js";
+
+function refused(code: Code, reason: string, domain = "inglenook"): ConnectError {
+  const info = create(ErrorInfoSchema, { reason, domain, metadata: { length: "7" } });
+  const retry = create(RetryInfoSchema, { retryDelay: { seconds: 2n, nanos: 500_000_000 } });
+  const fields = create(BadRequestSchema, {
+    fieldViolations: [{ field: "title", description: "is too long" }],
+  });
+  const details = [
+    { desc: ErrorInfoSchema, value: info },
+    { desc: RetryInfoSchema, value: retry },
+    { desc: BadRequestSchema, value: fields },
+  ];
+  return new ConnectError("Do this instead.", code, undefined, details);
+}
+
+test("a refusal says all that the server said", () => {
+  const error = InglenookError.from(refused(Code.ResourceExhausted, "SERVER_BUSY"));
+  expect(error).toMatchObject({
+    status: "RESOURCE_EXHAUSTED",
+    reason: "SERVER_BUSY",
+    message: "Do this instead.",
+    retryDelay: 2500,
+    metadata: { length: "7" },
+    violations: [{ field: "title", description: "is too long" }],
+    passing: true,
+  });
+  expect(InglenookError.from(error)).toBe(error);
+});
+
+test("a reason that this client does not know, or another system's, is none", () => {
+  expect(InglenookError.from(refused(Code.NotFound, "FROM_THE_FUTURE")).reason).toBeUndefined();
+  const foreign = refused(Code.NotFound, "SESSION_NOT_FOUND", "elsewhere");
+  expect(InglenookError.from(foreign).reason).toBeUndefined();
+});
+
+test("a broken connection is a server that does not answer; a fault that it told of is not", () => {
+  expect(InglenookError.from(new TypeError("fetch failed")).status).toBe("UNAVAILABLE");
+  const fault = InglenookError.from(refused(Code.Internal, "INTERNAL_FAULT"));
+  expect(fault).toMatchObject({ status: "INTERNAL", passing: false });
+});
