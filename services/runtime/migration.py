@@ -3,8 +3,13 @@
 Each service has a schema, which the migrating role owns, and a login role that may read and write
 the rows in it, and do nothing else anywhere. Tables are Alembic's: one history for each service, in
 its own folder, recorded in its own schema.
+
+It is done while services run. A migration that cannot have a table at once does not queue for it,
+for everyone behind it would queue too: it gives way and tries again.
 """
 
+import logging
+import time
 from pathlib import Path
 
 import psycopg
@@ -12,13 +17,20 @@ from alembic import command, context
 from alembic.config import Config
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.errors import LockNotAvailable
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import MetaData, create_engine
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from services.runtime.settings import MigrationSettings
 
+_log = logging.getLogger(__name__)
+
 _VERSION_TABLE = "alembic_version"
+_LOCK_TIMEOUT = "2s"
+_TRIES = 30
+_PAUSE_SECONDS = 1.0
 # Services migrate side by side, and PostgreSQL does not let two grants on one database meet.
 _LOCK = 0x1461E
 
@@ -27,12 +39,12 @@ def migrate(settings: MigrationSettings, schema: str, migrations: Path) -> None:
     """Makes the service's role and schema where they are missing, and upgrades the tables.
 
     Raises:
-        psycopg.Error: the database refused, or cannot be reached.
+        psycopg.Error: the database refused, or cannot be reached, or its tables were never free.
     """
     service = conninfo_to_dict(settings.database_url)
     role, password = str(service["user"]), service.get("password")
     with psycopg.connect(settings.admin_database_url, autocommit=True) as connection:
-        connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+        _take_turn(connection)
         _provide_role(connection, role, None if password is None else str(password))
         _provide_schema(connection, schema, role)
         _upgrade(settings.admin_database_url, schema, migrations)
@@ -52,6 +64,19 @@ def run_migrations(metadata: MetaData) -> None:
     )
     with context.begin_transaction():
         context.run_migrations()
+
+
+def _take_turn(connection: psycopg.Connection) -> None:
+    """Waits until no other service migrates.
+
+    It asks again and again: one that waits inside the database is a transaction that CREATE INDEX
+    CONCURRENTLY, of whoever has the lock, would wait for in turn.
+    """
+    while True:
+        row = connection.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,)).fetchone()
+        if row is not None and row[0]:
+            return
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _provide_role(connection: psycopg.Connection, role: str, password: str | None) -> None:
@@ -84,14 +109,25 @@ def _provide_schema(connection: psycopg.Connection, schema: str, role: str) -> N
 
 def _upgrade(admin_url: str, schema: str, migrations: Path) -> None:
     engine = create_engine(
-        "postgresql+psycopg://", creator=lambda: psycopg.connect(admin_url), poolclass=NullPool
+        "postgresql+psycopg://",
+        creator=lambda: psycopg.connect(admin_url, options=f"-c lock_timeout={_LOCK_TIMEOUT}"),
+        poolclass=NullPool,
     )
     config = Config()
     config.set_main_option("script_location", migrations.as_posix().replace("%", "%%"))
-    with engine.connect() as connection:
-        config.attributes["connection"] = connection
-        config.attributes["schema"] = schema
-        command.upgrade(config, "head")
+    for tries_left in reversed(range(_TRIES)):
+        with engine.connect() as connection:
+            config.attributes["connection"] = connection
+            config.attributes["schema"] = schema
+            try:
+                command.upgrade(config, "head")
+            except OperationalError as error:
+                if not isinstance(error.orig, LockNotAvailable) or not tries_left:
+                    raise
+                _log.warning("a table is in use; trying again", extra={"schema": schema})
+            else:
+                return
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _grant_rows(connection: psycopg.Connection, schema: str, role: str) -> None:

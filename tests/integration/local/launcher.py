@@ -17,17 +17,18 @@ _HIGHEST_FIRST_PORT = 65000
 
 
 class Launcher:
-    """`python -m local run`."""
+    """`python -m local run`, of this version or of the one whose files are at `root`."""
 
-    def __init__(self, home: Path, **settings: str) -> None:
+    def __init__(self, home: Path, *, root: Path = ROOT, **settings: str) -> None:
         port = free_ports().gateway
         self.home = home
         self.url = f"http://localhost:{port}"
         self.process = subprocess.Popen(
             [sys.executable, "-m", "local", "run"],
-            cwd=ROOT,
+            cwd=root,
             env={
                 **{k: v for k, v in os.environ.items() if not k.startswith("INGLENOOK_")},
+                "PYTHONPATH": f"{root}{os.pathsep}{root / 'generated'}",
                 "INGLENOOK_HOME": str(home),
                 "INGLENOOK_PORT": str(port),
                 "INGLENOOK_SERVICE_PORT": str(_first_of_three_free_ports()),
