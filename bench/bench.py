@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
+import psutil
 import psycopg
 from google.protobuf.message import Message
 from inglenook.messages.v1.messages_pb2 import AppendMessageRequest
@@ -78,8 +79,9 @@ class Bench:
         return MessagesServiceStub(self._messages)
 
     def pid(self, name: str) -> int:
-        """A process's id."""
-        return self.stack.processes.pids()[name]
+        """A process's id; of the gateway, Envoy's, which it runs."""
+        pid = self.stack.processes.pids()[name]
+        return psutil.Process(pid).children()[0].pid if name == "gateway" else pid
 
     def start_echo(self) -> None:
         """Starts the echo, which answers with as many bytes as an append's answer has."""

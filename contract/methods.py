@@ -43,7 +43,8 @@ class Method:
     callers: frozenset[str]
     """The services that may call it, of those that `allow` lets in; empty for every service."""
     routes: tuple[Route, ...]
-    no_side_effects: bool
+    idempotent: bool
+    """Whether doing it twice is like doing it once; also so where it changes nothing."""
     repeatable: bool
     """Whether calling it twice is as calling it once, whatever the request holds."""
 
@@ -113,7 +114,7 @@ def _method(service: str, method: MethodDescriptor) -> Method:
         allow=allow,
         callers=callers,
         routes=tuple(_routes(options)),
-        no_side_effects=options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS,
+        idempotent=options.idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN,
         repeatable=options.idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN,
     )
 

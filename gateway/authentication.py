@@ -91,13 +91,20 @@ def _provider(name: str, issuer: TrustedIssuer, leeway: float) -> dict[str, obje
     }
     if issuer.audiences:
         provider["audiences"] = list(issuer.audiences)
-    uri = issuer.jwks_url or f"http://{name}/"
-    provider["remote_jwks"] = {
-        "http_uri": {"uri": uri, "cluster": name, "timeout": _FETCH_TIMEOUT},
-        "cache_duration": "2s" if issuer.jwks_url is None else "300s",
+    provider["remote_jwks"] = _key_set(name, issuer)
+    return provider
+
+
+def _key_set(name: str, issuer: TrustedIssuer) -> dict[str, object]:
+    if issuer.jwks_url is None:
+        # By whoever needs it: a listener inside Envoy is not reached from where it fetches ahead.
+        uri = {"uri": f"http://{name}/", "cluster": name, "timeout": _FETCH_TIMEOUT}
+        return {"http_uri": uri, "cache_duration": "2s"}
+    return {
+        "http_uri": {"uri": issuer.jwks_url, "cluster": name, "timeout": _FETCH_TIMEOUT},
+        "cache_duration": "300s",
         "async_fetch": {"fast_listener": True, "failed_refetch_duration": "1s"},
     }
-    return provider
 
 
 def _key_file_cluster(name: str) -> dict[str, object]:

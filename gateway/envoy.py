@@ -10,9 +10,10 @@ request message does not have. It leaves such a field out; unknown query paramet
 from collections.abc import Iterable
 
 from contract.methods import Method
+from gateway.admin import admin, admin_clusters
 from gateway.authentication import key_file_listeners, key_set_clusters
 from gateway.filters import http_filters
-from gateway.metrics import admin, metrics_clusters, metrics_listeners
+from gateway.metrics import metrics_listeners
 from gateway.replies import local_replies
 from gateway.routes import call_routes, health_routes, nowhere
 from gateway.settings import GatewaySettings
@@ -48,7 +49,7 @@ def bootstrap(
     host, _, port = settings.listen.rpartition(":")
     return {
         "node": {"id": "gateway", "cluster": "inglenook"},
-        **admin(settings),
+        "admin": admin(settings),
         **flushing(traces),
         "application_log_config": {
             "log_format": {
@@ -74,6 +75,7 @@ def bootstrap(
                     "address": {"socket_address": {"address": host, "port_value": int(port)}},
                     "per_connection_buffer_limit_bytes": settings.max_request_bytes,
                     "enable_reuse_port": False,
+                    "traffic_direction": "INBOUND",
                     "filter_chains": [{"filters": [_http(settings, traces, served)]}],
                 },
                 *key_file_listeners(settings),
@@ -83,7 +85,7 @@ def bootstrap(
                 *clusters(settings),
                 *key_set_clusters(settings),
                 *web_clusters(settings),
-                *metrics_clusters(settings),
+                *admin_clusters(settings),
                 *collector_clusters(traces),
             ],
         },

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from contract.methods import Method
 from gateway.authentication import token_filter
 from gateway.settings import GatewaySettings
+from gateway.upstreams import cluster_of
 
 HEADERS = "envoy.filters.http.header_mutation"
 """The filter that gives answers their headers, to which a route may add its own."""
@@ -78,7 +79,8 @@ def http_filters(settings: GatewaySettings, served: list[Method]) -> list[dict[s
     The token is looked at after transcoding: by then every call is a gRPC call, so that one rule
     for each method does for REST too, and a refusal takes the one way back.
     """
-    ready = {address: {"value": 100.0} for address in settings.upstreams.values()}
+    # One process of a service is enough.
+    ready = {cluster_of(addresses): {"value": 1.0} for addresses in settings.upstreams.values()}
     return [
         # On for all that does not say otherwise: what no route matches has these headers too.
         _filter(HEADERS, "header_mutation.v3.HeaderMutation", mutations=_security_headers()),

@@ -13,10 +13,14 @@ from gateway.filters import (
     unbuffered,
 )
 from gateway.settings import GatewaySettings
+from gateway.upstreams import cluster_of
 
 _NOWHERE = {"cluster": "nowhere", "cluster_not_found_response_code": "NOT_FOUND"}
 """A route to nowhere and not a direct response, which would answer preflights too."""
 _UNARY_TIMEOUT = "30s"
+_PREVIOUS_HOSTS = (
+    "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+)
 
 
 def call_routes(settings: GatewaySettings, methods: Iterable[Method]) -> list[dict[str, object]]:
@@ -50,7 +54,7 @@ def nowhere(settings: GatewaySettings, match: dict[str, object]) -> dict[str, ob
 def _route(
     method: Method, settings: GatewaySettings, match: dict[str, object], filters: Filters
 ) -> dict[str, object]:
-    action: dict[str, object] = {"cluster": settings.upstreams[method.service]}
+    action: dict[str, object] = {"cluster": cluster_of(settings.upstreams[method.service])}
     if method.server_streaming or method.client_streaming:
         # A watch lasts as long as its watcher, an import as long as there is more of it. Neither is
         # tried again from here: what was asked would be kept for all that time, some 4 KiB of each
@@ -68,7 +72,23 @@ def _route(
 
 
 def _retries(method: Method) -> dict[str, object]:
+    """What is tried again, at another process if there is one.
+
+    A call that no process has begun always is. One that may have been done, only where the contract
+    says that doing it twice is like doing it once: whether a request carries an id that makes it so
+    is for its sender to know, who repeats it.
+    """
     retried = "connect-failure,refused-stream"
-    if method.no_side_effects:
-        retried += ",unavailable"
-    return {"retry_on": retried, "num_retries": 2}
+    if method.idempotent:
+        retried += ",reset,unavailable"
+    return {
+        "retry_on": retried,
+        "num_retries": 2,
+        "retry_host_predicate": [
+            {
+                "name": "envoy.retry_host_predicates.previous_hosts",
+                "typed_config": {"@type": _PREVIOUS_HOSTS},
+            }
+        ],
+        "host_selection_retry_max_attempts": 3,
+    }

@@ -3,24 +3,30 @@
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from contract.folders import DESCRIPTORS
-from services.runtime.settings import IdentitySettings
+from services.runtime.settings import IdentitySettings, StoppingSettings
 
 Key = Annotated[str, Field(pattern=r"^$|^pk_(test|live)_[A-Za-z0-9+/=]+$")]
 Address = Annotated[str, Field(pattern=r"^.+:\d+$")]
+Addresses = Annotated[
+    tuple[Address, ...],
+    BeforeValidator(lambda given: (given,) if isinstance(given, str) else given),
+    Field(min_length=1),
+]
 
 
-class GatewaySettings(IdentitySettings):
+class GatewaySettings(IdentitySettings, StoppingSettings):
     """The gateway's settings."""
 
     listen: Address = "127.0.0.1:8080"
     """The public address."""
     metrics_listen: Annotated[str, Field(pattern=r"^$|^.+:\d+$")] = ""
     """The address that shows Envoy's metrics to Prometheus, for operators alone. Default: none."""
-    upstreams: dict[str, Address]
-    """Where each service answers: its full name in the protos, and its address. As JSON."""
+    upstreams: dict[str, Addresses]
+    """Where each service answers: its full name in the protos, and its address, or a list of those
+    of its processes. A name that stands for several of them is all of them. As JSON."""
     bootstrap_file: Path
     """Where Envoy's configuration is written."""
     descriptors: Path = DESCRIPTORS

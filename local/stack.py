@@ -258,7 +258,11 @@ class Stack:
 
     def _environment(self) -> dict[str, str]:
         """What every process gets: what it needs to run, our defaults, the given settings."""
-        defaults = {"INGLENOOK_ENVIRONMENT": "development"}
+        defaults = {
+            "INGLENOOK_ENVIRONMENT": "development",
+            # There is nobody else to call.
+            "INGLENOOK_LAME_DUCK_SECONDS": "0",
+        }
         if self.is_for_development:
             defaults["INGLENOOK_DEVELOPMENT_ISSUER"] = str(self.home.development_issuer)
         trusted = {"INGLENOOK_ISSUERS": json.dumps([*self._given_issuers(), self._own_issuer()])}

@@ -5,7 +5,7 @@ import gc
 import logging
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +65,7 @@ class Implementation:
 
 
 async def serve(settings: ServiceSettings, implementation: Implementation) -> None:
-    """Serves until SIGTERM or SIGINT, then lets calls under way finish.
+    """Serves until SIGTERM or SIGINT, says so by its health, then lets calls under way finish.
 
     Raises:
         ContractError: a method does not say who may call it.
@@ -99,6 +99,10 @@ async def serve(settings: ServiceSettings, implementation: Implementation) -> No
         await _told_to_stop()
         _log.info("stopping", extra={"drain_seconds": settings.drain_seconds})
         await status.enter_graceful_shutdown()
+        with suppress(TimeoutError):
+            # Told a second time, it waits no longer for others to notice.
+            async with asyncio.timeout(settings.lame_duck_seconds):
+                await _told_to_stop()
         implementation.on_stop()
         await server.stop(settings.drain_seconds)
 

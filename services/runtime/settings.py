@@ -174,7 +174,19 @@ class KeySettings(BaseSettings):
         return value
 
 
-class ServiceSettings(IdentitySettings, DatabaseSettings, KeySettings):
+class StoppingSettings(BaseSettings):
+    """How a program comes to its end once it was told to stop."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
+
+    lame_duck_seconds: Annotated[float, Field(ge=0, le=600)] = 5.0
+    """How long it then takes calls as before, and says that it will not for long: longer than
+    whoever spreads calls over processes needs to notice."""
+    drain_seconds: Annotated[float, Field(ge=0, le=600)] = 10.0
+    """How long calls under way may go on after that."""
+
+
+class ServiceSettings(IdentitySettings, DatabaseSettings, KeySettings, StoppingSettings):
     """What every service needs to run."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
@@ -200,8 +212,6 @@ class ServiceSettings(IdentitySettings, DatabaseSettings, KeySettings):
     or several with commas between. Credentials come by file."""
     nats_credentials_file: Path | None = None
     """A user's credentials for NATS (`.creds`), or an nkey's seed alone."""
-    drain_seconds: Annotated[float, Field(ge=0, le=600)] = 10.0
-    """How long calls under way may go on after the service was told to stop."""
 
 
 class TracingSettings(BaseSettings):

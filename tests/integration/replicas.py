@@ -8,16 +8,18 @@ import grpc
 from local.stack import Stack
 
 
-def start_replica(stack: Stack, port: int, **settings: str) -> "subprocess.Popen[bytes]":
-    """Starts one more process of the messages service, and waits until it answers.
+def start_replica(
+    stack: Stack, port: int, service: str = "messages", **settings: str
+) -> "subprocess.Popen[bytes]":
+    """Starts one more process of a service, and waits until it answers.
 
     `settings` are some of its own, by their names without the prefix.
     """
     listen = f"127.0.0.1:{port}"
     own = {f"INGLENOOK_{name.upper()}": value for name, value in settings.items()}
     of_its_own = {"INGLENOOK_LISTEN": listen, "INGLENOOK_METRICS_LISTEN": ""}
-    environment = {**stack.service("messages").environment, **of_its_own, **own}
-    command = [sys.executable, "-m", "services.messages"]
+    environment = {**stack.service(service).environment, **of_its_own, **own}
+    command = [sys.executable, "-m", f"services.{service}"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     with grpc.insecure_channel(listen) as channel:
         grpc.channel_ready_future(channel).result(timeout=30)

@@ -125,7 +125,7 @@ class Feed:
                 raise RefusedError(Status.FromString(trailers["grpc-status-details-bin"])) from None
 
     async def _over_json(
-        self, request: Message, bearer: str, _port: int | None
+        self, request: Message, bearer: str, port: int | None
     ) -> AsyncGenerator[Frame, None]:
         query = {
             field.name: str(value)
@@ -134,7 +134,7 @@ class Feed:
         }
         headers = {"authorization": f"Bearer {bearer}"}
         async with (
-            httpx.AsyncClient(base_url=self.caller.stack.url, timeout=60) as client,
+            httpx.AsyncClient(base_url=self._url(port), timeout=60) as client,
             client.stream("GET", self.path, params=query, headers=headers) as answer,
         ):
             if answer.status_code != 200:
@@ -143,7 +143,7 @@ class Feed:
                 yield json.loads(line)
 
     async def _over_grpc_web(
-        self, request: Message, bearer: str, _port: int | None
+        self, request: Message, bearer: str, port: int | None
     ) -> AsyncGenerator[Frame, None]:
         body = request.SerializeToString()
         headers = {
@@ -151,7 +151,7 @@ class Feed:
             "content-type": "application/grpc-web+proto",
         }
         async with (
-            httpx.AsyncClient(base_url=self.caller.stack.url, timeout=60) as client,
+            httpx.AsyncClient(base_url=self._url(port), timeout=60) as client,
             client.stream(
                 "POST",
                 self.method,
@@ -170,6 +170,9 @@ class Feed:
                     if kind & _TRAILERS:
                         raise RefusedError(_status_of(_trailer(message, "grpc-status-details-bin")))
                     yield json_format.MessageToDict(self.response.FromString(message))
+
+    def _url(self, port: int | None) -> str:
+        return f"http://127.0.0.1:{port}" if port else self.caller.stack.url
 
 
 async def feed_of(stack: Stack, kind: str, name: str | None = None) -> Feed:

@@ -2,11 +2,7 @@
 
 import base64
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +19,7 @@ from inglenook.users.v1.users_pb2 import GetMeResponse
 
 from contract.compile import compile_descriptors
 from contract.folders import PROTOS
-from local.stack import Stack, free_ports
+from local.stack import Stack
 from services.runtime.jwks import (
     SigningKey,
     algorithm_of,
@@ -33,6 +29,7 @@ from services.runtime.jwks import (
 )
 from services.runtime.settings import DEVELOPMENT_ISSUER
 from tests.integration.calls import MakePerson, Refused, refusal_in, refusal_over_grpc, wait_for_log
+from tests.integration.gateways import started_gateway
 from tests.integration.key_server import KeyServer
 
 ORIGIN = "https://app.example"
@@ -106,36 +103,14 @@ def echo_gateway(
     server.add_generic_rpc_handlers((_Echo(),))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    listen = f"127.0.0.1:{free_ports().gateway}"
-    environment = {
-        **os.environ,
-        "INGLENOOK_LISTEN": listen,
-        "INGLENOOK_UPSTREAMS": json.dumps({"inglenook.echo.v1.EchoService": f"127.0.0.1:{port}"}),
-        "INGLENOOK_BOOTSTRAP_FILE": str(folder / "envoy.json"),
-        "INGLENOOK_DESCRIPTORS": str(folder / "contract.binpb"),
-        "INGLENOOK_CORS_ORIGINS": json.dumps([ORIGIN]),
+    upstreams = {"inglenook.echo.v1.EchoService": f"127.0.0.1:{port}"}
+    settings = {
+        "descriptors": str(folder / "contract.binpb"),
+        "cors_origins": json.dumps([ORIGIN]),
     }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gateway"], env=environment, stdout=subprocess.DEVNULL
-    )
-    try:
-        _wait_for(f"http://{listen}/healthz")
-        yield f"http://{listen}"
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
-        server.stop(None).wait()
-
-
-def _wait_for(url: str) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            if httpx.get(url).status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.05)
-    raise AssertionError(f"{url} did not answer")
+    with started_gateway(folder, upstreams, **settings) as gateway:
+        yield gateway.url
+    server.stop(None).wait()
 
 
 def test_a_method_that_is_added_to_the_contract_is_served_as_it_is(echo_gateway: str) -> None:

@@ -1,0 +1,98 @@
+"""More gateways, beside the one of the stack."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+
+from local.stack import Stack, free_ports
+from tests.integration.eventually import eventually
+
+_TIMES_TO_TELL = 3
+_PATIENCE_SECONDS = 10
+
+
+class Gateway:
+    """A process of the gateway."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.port = int(environment["INGLENOOK_LISTEN"].rpartition(":")[2])
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._folder = Path(environment["INGLENOOK_BOOTSTRAP_FILE"]).parent
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "gateway"], env=environment, stdout=subprocess.DEVNULL
+        )
+
+    def answers(self, path: str) -> int | None:
+        """The HTTP status of an answer; None when no connection is accepted."""
+        try:
+            return httpx.get(f"{self.url}{path}").status_code
+        except httpx.ConnectError:
+            return None
+
+    def well(self, address: str) -> bool:
+        """Whether the process at an address is one that calls go to."""
+        shown = self._admin("/clusters")
+        flags = re.findall(rf"::{re.escape(address)}::health_flags::(.*)", shown)
+        assert flags, f"{address} is not among {shown}"
+        return flags == ["healthy"]
+
+    def ill(self, address: str) -> bool:
+        """Whether no calls go to the process at an address any more."""
+        return not self.well(address)
+
+    def tell_to_stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    def stop(self) -> None:
+        """Stops it, however it may be doing."""
+        for _ in range(_TIMES_TO_TELL):
+            self.tell_to_stop()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(_PATIENCE_SECONDS)
+                return
+        self.process.kill()
+
+    def _admin(self, path: str) -> str:
+        transport = httpx.HTTPTransport(uds=str(self._folder / "envoy-admin.sock"))
+        with httpx.Client(transport=transport, base_url="http://envoy") as client:
+            return client.get(path).text
+
+
+def trusting_as(stack: Stack) -> dict[str, str]:
+    """Settings by which a gateway trusts whom a stack trusts."""
+    environment = stack.service("messages").environment
+    names = ("environment", "issuers", "development_issuer")
+    return {name: environment[f"INGLENOOK_{name.upper()}"] for name in names}
+
+
+@contextmanager
+def started_gateway(
+    folder: Path, upstreams: Mapping[str, str | Sequence[str]], **settings: str
+) -> Iterator[Gateway]:
+    """A gateway before these upstreams that is alive; files are in `folder`.
+
+    `settings` are more of its own, by their names without the prefix.
+    """
+    own = {f"INGLENOOK_{name.upper()}": value for name, value in settings.items()}
+    environment = {
+        **os.environ,
+        "INGLENOOK_LISTEN": f"127.0.0.1:{free_ports().gateway}",
+        "INGLENOOK_UPSTREAMS": json.dumps(upstreams),
+        "INGLENOOK_BOOTSTRAP_FILE": str(folder / "envoy.json"),
+        "INGLENOOK_LAME_DUCK_SECONDS": "0",
+        **own,
+    }
+    gateway = Gateway(environment)
+    try:
+        eventually(lambda: gateway.answers("/healthz") == httpx.codes.OK)
+        yield gateway
+    finally:
+        gateway.stop()
