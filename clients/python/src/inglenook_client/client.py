@@ -39,7 +39,8 @@ class Inglenook:
     """A person's conversations, through a gateway. Use as `async with`, or `close` it.
 
     `users`, `sessions`, `messages` and `respond` have every method of the contract that is open to
-    people, and raise `InglenookError`. The `watch_…` methods give what is live, as iterators that no cut ends.
+    people, and raise `InglenookError`. The `watch_…` methods give what is live, as iterators that
+    no cut ends.
     """
 
     def __init__(
