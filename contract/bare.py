@@ -9,7 +9,10 @@ from google.protobuf.message import Message
 
 from contract.folders import DESCRIPTORS
 
-_LEFT_OUT = ("buf/validate/", "google/api/", "inglenook/access/")
+_LEFT_OUT = (
+    *("buf/validate/", "inglenook/access/"),
+    *("google/api/annotations.proto", "google/api/http.proto"),
+)
 
 
 def bare_contract() -> list[FileDescriptorProto]:

@@ -27,6 +27,7 @@ from google.protobuf.descriptor_pb2 import (
     MethodDescriptorProto,
 )
 from google.protobuf.message import Message
+from inglenook.access.v1.access_pb2 import Access
 
 from contract.bare import bare_contract
 from contract.compile import CompileError
@@ -129,7 +130,12 @@ def _renamed(name: str, ours: str, theirs: str) -> str:
 
 def _services(elements: Elements) -> str:
     """The source of `services.py`."""
-    public = {method.path: method for method in load_methods(DESCRIPTORS) if method.public_facing}
+    # What a person signs in for; an identity provider needs no client of ours.
+    public = {
+        method.path: method
+        for method in load_methods(DESCRIPTORS)
+        if Access.ACCESS_USER in method.allow
+    }
     imported: set[str] = set()
     bodies = [
         _service(name, elements, public, imported)

@@ -15,7 +15,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from contract.bare import bare_contract
 from contract.compile import CompileError
 
-_ERROR_DETAILS = "google/rpc/error_details.proto"
+_OF_OTHERS = ("google/api/httpbody.proto", "google/rpc/error_details.proto")
 
 
 def compile_typescript(plugin: Path, output: Path) -> None:
@@ -35,7 +35,7 @@ def compile_typescript(plugin: Path, output: Path) -> None:
             *(sys.executable, "-m", "grpc_tools.protoc", f"--descriptor_set_in={stripped}"),
             *(f"--plugin=protoc-gen-es={plugin}", f"--es_out={fresh}"),
             "--es_opt=target=ts,import_extension=js",
-            *(_ERROR_DETAILS, *wanted),
+            *(*_OF_OTHERS, *wanted),
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:

@@ -233,6 +233,7 @@ class Stack:
             "INGLENOOK_KEY_FILE": str(self.home.key_file(name)),
             "INGLENOOK_TOKEN_KEY_FILE": str(self.home.token_key_file(name)),
             "INGLENOOK_SERVICE_KEY": str(self.home.service_keys / name),
+            "INGLENOOK_USERS_ADDRESS": self.ports.address("users"),
             "INGLENOOK_SESSIONS_ADDRESS": self.ports.address("sessions"),
             "INGLENOOK_MESSAGES_ADDRESS": self.ports.address("messages"),
         }

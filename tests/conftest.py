@@ -1,8 +1,10 @@
 """What tests stand on: one stack for a whole run, started by the code of `make run`."""
 
+import base64
 import json
 import os
 import random
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,7 +30,7 @@ _RESPONDERS_ISSUER = "inglenook-responders"
 
 
 @pytest.fixture(scope="session")
-def stack(responder_key: Path) -> Iterator[Stack]:
+def stack(responder_key: Path, webhook_secrets: Path) -> Iterator[Stack]:
     trusted = {
         "issuer": _RESPONDERS_ISSUER,
         "jwks_file": str(responder_key / "jwks.json"),
@@ -36,7 +38,10 @@ def stack(responder_key: Path) -> Iterator[Stack]:
         "algorithms": ["EdDSA"],
         "kind": "service",
     }
-    settings = {"INGLENOOK_ISSUERS": json.dumps([trusted])}
+    settings = {
+        "INGLENOOK_ISSUERS": json.dumps([trusted]),
+        "INGLENOOK_WEBHOOK_SECRETS_FILE": str(webhook_secrets),
+    }
     with (
         reachable_folder() as folder,
         Stack(folder / "home", free_ports(), settings=settings, web=_web()) as running,
@@ -50,6 +55,15 @@ def responder_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("responder")
     write_signing_key(folder, "responder", ed25519.Ed25519PrivateKey.generate())
     return folder
+
+
+@pytest.fixture(scope="session")
+def webhook_secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file with the secrets by which the stack knows the identity provider's events."""
+    path = tmp_path_factory.mktemp("webhooks") / "secrets"
+    made = (base64.b64encode(secrets.token_bytes(24)).decode() for _ in range(2))
+    path.write_text("".join(f"whsec_{secret}\n" for secret in made))
+    return path
 
 
 @pytest.fixture(scope="session")

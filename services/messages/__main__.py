@@ -28,12 +28,13 @@ from services.messages.service import Messages
 from services.messages.stopping import Stopping
 from services.messages.store import MessageStore
 from services.messages.streaming import GrowingMessages
-from services.messages.tables import DATA_KEYS, OUTBOX
+from services.messages.tables import DATA_KEYS, ERASED, LOCKED, OUTBOX
 from services.messages.writer import Writer
 from services.runtime.cursors import Cursors, read_token_key
 from services.runtime.database import Database
 from services.runtime.encryption.data_keys import DataKeys
 from services.runtime.encryption.providers import key_provider
+from services.runtime.locking import Locks
 from services.runtime.peers import channel_to
 from services.runtime.program import Program, commands_of
 from services.runtime.server import Implementation, serve
@@ -71,6 +72,7 @@ async def run(settings: MessagesSettings) -> None:
         Database(
             settings.database_url, pool_size=settings.database_pool, name="messages"
         ) as database,
+        Locks(database, LOCKED, ERASED) as locks,
         channel_to(settings.sessions_address) as sessions,
         conversation_feeds(database, settings, cursors) as feeds,
         owed_by_messages(database, settings, SessionsServiceStub(sessions)) as relay,
@@ -106,6 +108,7 @@ async def run(settings: MessagesSettings) -> None:
             exports=exports,
             erasing=Erasing(database, keys, announcer.erased),
             watches=feeds.watches,
+            locks=locks,
             cursors=cursors,
         )
 
@@ -114,7 +117,7 @@ async def run(settings: MessagesSettings) -> None:
                 streams.stop()
 
         async with leases, Interruption(growth, ending):
-            await serve(settings, Implementation(_SERVICE, messages, stop))
+            await serve(settings, Implementation(_SERVICE, messages, locks, stop))
 
 
 def main() -> None:

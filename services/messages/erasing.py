@@ -17,6 +17,7 @@ from services.messages.tables import (
     CONVERSATIONS,
     DATA_KEYS,
     ERASED,
+    LOCKED,
     MESSAGES,
     OUTBOX,
     PARTS,
@@ -198,6 +199,7 @@ class Erasing:
             locked = await fetch_all(connection, _LOCK_ALL, parameters)
             marked = await fetch_all(connection, _MARK_ALL, parameters)
             keys = await fetch_all(connection, _ERASE_ALL_KEYS, parameters)
+            await fetch_all(connection, LOCKED.forget, parameters)
             counted: dict[str, object] = {
                 "conversations": sum(not row.is_deleted for row in locked),
                 "messages": sum(row.message_count for row in locked),

@@ -26,6 +26,7 @@ from services.runtime.cursors import Cursors
 from services.runtime.errors import Refusal
 from services.runtime.etags import expected_revision
 from services.runtime.identity import caller, person
+from services.runtime.locking import Locks
 from services.runtime.pages import page_limit, page_start
 from services.runtime.watch import Watches
 
@@ -44,9 +45,11 @@ class Messages:
         exports: Exports,
         erasing: Erasing,
         watches: Watches,
+        locks: Locks,
         cursors: Cursors,
     ) -> None:
         """Takes what does each part of the work."""
+        self._locks = locks
         self._conversations = conversations
         self._appender = appender
         self._growing = growing
@@ -189,6 +192,15 @@ class Messages:
             messages=erased.messages,
             key_ids=map(str, erased.key_ids),
         )
+
+    async def LockUser(
+        self, request: messages_pb2.LockUserRequest, _context: object
+    ) -> messages_pb2.LockUserResponse:
+        """Locks or unlocks a person."""
+        await self._locks.note(
+            UUID(request.user_id), is_locked=request.locked, revision=request.revision
+        )
+        return messages_pb2.LockUserResponse()
 
     async def WatchMessages(
         self, request: messages_pb2.WatchMessagesRequest, _context: object

@@ -32,11 +32,13 @@ from sqlalchemy import (
 
 from services.runtime.encryption.data_key_table import Alive, DataKeyTable
 from services.runtime.erasure import ErasedPeople
+from services.runtime.locking import LockedPeople
 from services.runtime.outbox import OutboxTable
 
 METADATA = MetaData(schema="messages")
 
 ERASED = ErasedPeople(METADATA)
+LOCKED = LockedPeople(METADATA, ERASED)
 OUTBOX = OutboxTable(METADATA, scope=("session_id", "user_id"))
 
 CONVERSATIONS = Table(

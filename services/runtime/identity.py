@@ -4,6 +4,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from uuid import NAMESPACE_URL, UUID, uuid5
 
+NAME_CHARACTERS = 200
+EMAIL_CHARACTERS = 320
+"""How long what an issuer states of a person may be, to be taken."""
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -67,3 +71,14 @@ def user_id_of(issuer: str, subject: str) -> UUID:
     can be mistaken for another.
     """
     return uuid5(uuid5(NAMESPACE_URL, issuer), subject)
+
+
+def fit_or_empty(stated: object, characters: int) -> str:
+    """What an issuer states of a person, if it can be stored as the contract's text, or empty."""
+    if not isinstance(stated, str) or len(stated) > characters or "\0" in stated:
+        return ""
+    try:
+        stated.encode()  # JSON can spell halves of characters, which no text has.
+    except UnicodeEncodeError:
+        return ""
+    return stated

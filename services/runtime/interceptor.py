@@ -10,11 +10,18 @@ what cannot be parsed is answered like any other bad request.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Container,
+    Iterable,
+)
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, cast
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -33,6 +40,7 @@ from services.runtime.errors import (
     request_malformed,
 )
 from services.runtime.identity import Call, Identity, current_call
+from services.runtime.locking import person_locked
 from services.runtime.logs import call_log
 from services.runtime.telemetry import calls
 from services.runtime.tokens import TokenVerifier, token_expired, token_missing
@@ -60,14 +68,20 @@ class GuardedMethod:
 class CallInterceptor(AsyncServerInterceptor):
     """Guards every method of a server."""
 
-    def __init__(self, methods: Iterable[GuardedMethod], verifier: TokenVerifier) -> None:
-        """Takes the methods that may be called at all, and who verifies tokens.
+    def __init__(
+        self,
+        methods: Iterable[GuardedMethod],
+        verifier: TokenVerifier,
+        locked: Container[UUID | None],
+    ) -> None:
+        """Takes the methods that may be called at all, who verifies tokens, and who is locked.
 
         Each method's rules are compiled here, so that a rule that cannot be is found at the start
         and not by the first caller.
         """
         self._guarded = {guarded.method.path: guarded for guarded in methods}
         self._verifier = verifier
+        self._locked = locked
         self._validator = Validator()
         for guarded in self._guarded.values():
             self._validator.collect_violations(guarded.request())
@@ -91,11 +105,12 @@ class CallInterceptor(AsyncServerInterceptor):
             guarded = self._guard_of(method_name)
             identity = await self._admit(guarded.method, metadata, request_id)
             if guarded.method.client_streaming:
-                sent = _until(_ends_at(identity), aiter(request_or_iterator))
+                sent = self._admission(identity).parts_of(aiter(request_or_iterator))
                 response = await method(self._read_each(guarded, sent), context)
             elif guarded.method.server_streaming:
                 frames = method(self._read(guarded, request_or_iterator), context)
-                return _guarded_stream(frames, identity, context, method_name, started)
+                admission = self._admission(identity)
+                return _guarded_stream(frames, admission, context, method_name, started)
             else:
                 response = await method(self._read(guarded, request_or_iterator), context)
         except Exception as error:
@@ -129,8 +144,14 @@ class CallInterceptor(AsyncServerInterceptor):
         is_caller = _is_among(method.callers, identity.service)
         if not kinds & method.allow or nobodys or not is_caller:
             raise access_denied()
+        if identity.user_id in self._locked:
+            raise person_locked()
         current_call.set(Call(request_id=request_id, identity=identity, token=token))
         return identity
+
+    def _admission(self, identity: Identity | None) -> "_Admission":
+        person = None if identity is None else identity.user_id
+        return _Admission(_ends_at(identity), person, self._locked)
 
     def _read(self, guarded: GuardedMethod, raw: bytes) -> Message:
         """The request, if it keeps the contract's rules.
@@ -186,23 +207,66 @@ def access_denied() -> Refusal:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Admission:
+    """For how long a call's streams go on: until the token ends, or the person is locked."""
+
+    ends_at: float | None
+    """On the event loop's clock; None for never."""
+    person: UUID | None
+    locked: Container[UUID | None]
+
+    async def next_of(self, parts: AsyncIterator[Any]) -> Any:  # noqa: ANN401 - any stream's
+        """The next part of a stream, if it may still be had.
+
+        Raises:
+            StopAsyncIteration: there is none any more.
+            Refusal: TOKEN_EXPIRED or PERSON_LOCKED.
+        """
+        # Around each part and never around a yield: a timeout that cancels the task while the
+        # consumer runs would hit the consumer.
+        limit = asyncio.timeout_at(self.ends_at)
+        try:
+            async with limit:
+                part = await anext(parts)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise token_expired() from None
+        if self.person in self.locked:
+            raise person_locked()
+        return part
+
+    async def parts_of(self, parts: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
+        """The parts of a stream that may still be had.
+
+        Raises:
+            Refusal: TOKEN_EXPIRED or PERSON_LOCKED, where they end.
+        """
+        while True:
+            try:
+                part = await self.next_of(parts)
+            except StopAsyncIteration:
+                return
+            yield part
+
+
 async def _guarded_stream(
     frames: AsyncGenerator[Any, None],
-    identity: Identity | None,
+    admission: _Admission,
     context: "aio.ServicerContext[Any, Any]",
     method_name: str,
     started: float,
 ) -> AsyncIterator[Any]:
-    """A handler's frames, for as long as the caller's token is good."""
-    ends_at = _ends_at(identity)
+    """A handler's frames, for as long as the caller is admitted."""
     try:
         with calls.open_stream(method_name):
             # Closed at once when the caller leaves: it is not left to the garbage collector.
             async with aclosing(frames):
-                # Not through `_until`: another generator in between is memory of every idle stream.
+                # Not through `parts_of`: one generator more is memory of every idle stream.
                 while True:
                     try:
-                        frame = await _next(frames, ends_at)
+                        frame = await admission.next_of(frames)
                     except StopAsyncIteration:
                         break
                     yield frame
@@ -216,39 +280,6 @@ def _ends_at(identity: Identity | None) -> float | None:
     if identity is None or identity.expires_at == float("inf"):
         return None
     return asyncio.get_running_loop().time() + (identity.expires_at - time.time())
-
-
-async def _until(ends_at: float | None, parts: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
-    """The parts of a stream that come before its end.
-
-    Raises:
-        Refusal: TOKEN_EXPIRED, at the end.
-    """
-    while True:
-        try:
-            part = await _next(parts, ends_at)
-        except StopAsyncIteration:
-            return
-        yield part
-
-
-async def _next(parts: AsyncIterator[Any], ends_at: float | None) -> Any:  # noqa: ANN401 - any stream's
-    """The next part of a stream, if it comes before the stream's end.
-
-    Raises:
-        StopAsyncIteration: there is none any more.
-        Refusal: TOKEN_EXPIRED, at the end.
-    """
-    # Around each part and never around a yield: a timeout that cancels the task while the consumer
-    # runs would hit the consumer.
-    limit = asyncio.timeout_at(ends_at)
-    try:
-        async with limit:
-            return await anext(parts)
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        raise token_expired() from None
 
 
 async def _passed_on(

@@ -70,7 +70,7 @@ class Program(Generic[Settings]):
                 self._look_after_keys(parsed)
             case "check":
                 try:
-                    self._print(
+                    self.print_lines(
                         load(DatabaseSettings),
                         lambda database: check_lines(database, self.checks),
                     )
@@ -78,7 +78,9 @@ class Program(Generic[Settings]):
                     sys.exit(f"{self.name}: {error}")
             case "outbox":
                 settings = load(DatabaseSettings)
-                self._print(settings, lambda database: outbox_lines(database, self.outbox, parsed))
+                self.print_lines(
+                    settings, lambda database: outbox_lines(database, self.outbox, parsed)
+                )
         return parsed
 
     def _serve(self) -> None:
@@ -100,14 +102,18 @@ class Program(Generic[Settings]):
             return KeysCommand(database, self.data_keys, provider).run(arguments)
 
         try:
-            self._print(settings, lines)
+            self.print_lines(settings, lines)
         except KeyProviderError as error:
             sys.exit(f"{self.name}: {error}")
 
-    def _print(
+    def print_lines(
         self, settings: DatabaseSettings, lines: Callable[[Database], AsyncIterator[str]]
     ) -> None:
-        """Prints what a command has to say, while it does it."""
+        """Prints what a command has to say, while it does it.
+
+        Raises:
+            SystemExit: the database does not answer.
+        """
 
         async def run() -> None:
             database = Database(settings.database_url, pool_size=1, name=f"{self.name} command")

@@ -4,10 +4,11 @@ import asyncio
 import gc
 import logging
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import grpc
 import httpx
@@ -60,6 +61,8 @@ class Implementation:
 
     service: ServiceDescriptor
     handlers: object
+    locked: Container[UUID | None]
+    """The people for whom nothing is done, as they are at the moment."""
     on_stop: Callable[[], None] = lambda: None
     """Called when the end begins: ends the streams, which would not end by themselves."""
 
@@ -77,7 +80,10 @@ async def serve(settings: ServiceSettings, implementation: Implementation) -> No
         verifier = TokenVerifier(settings.trusted_issuers, client, settings.token_leeway)
         guarded = list(_guarded_methods(implementation.service))
         server = aio.server(
-            interceptors=[*traces.server_interceptors, CallInterceptor(guarded, verifier)],
+            interceptors=[
+                *traces.server_interceptors,
+                CallInterceptor(guarded, verifier, implementation.locked),
+            ],
             options=list(_OPTIONS),
         )
         server.add_generic_rpc_handlers([_handlers(implementation)])

@@ -13,14 +13,19 @@ import jwt
 from inglenook.errors.v1.errors_pb2 import Reason
 
 from services.runtime.errors import Refusal
-from services.runtime.identity import Identity, user_id_of
+from services.runtime.identity import (
+    EMAIL_CHARACTERS,
+    NAME_CHARACTERS,
+    Identity,
+    fit_or_empty,
+    user_id_of,
+)
 from services.runtime.key_sets import KeySet, key_set_of
 from services.runtime.settings import TrustedIssuer
 
 _log = logging.getLogger(__name__)
 
 _REMEMBERED_TOKENS = 20_000
-_CLAIM_CHARACTERS = {"name": 200, "email": 320}
 
 
 def token_missing() -> Refusal:
@@ -137,8 +142,8 @@ def _identity(
             service=None,
             expires_at=expires_at,
             issued_at=float(claims.get("iat", 0)),
-            name=_text_claim(claims, "name"),
-            email=_text_claim(claims, "email"),
+            name=fit_or_empty(claims.get("name"), NAME_CHARACTERS),
+            email=fit_or_empty(claims.get("email"), EMAIL_CHARACTERS),
         )
     # RFC 8693, section 4.1: `sub` is whom the call is for, `act.sub` who makes it.
     actor = claims.get("act")
@@ -148,10 +153,3 @@ def _identity(
         raise jwt.InvalidKeyError("a service's keys are called `name` or `name/…`")
     user_id = None if actor is None else UUID(subject)
     return Identity(user_id=user_id, service=service, expires_at=expires_at)
-
-
-def _text_claim(claims: dict[str, Any], name: str) -> str:
-    """A claim that is fit to be stored as the contract's text, or empty."""
-    value = claims.get(name)
-    fit = isinstance(value, str) and "\0" not in value and len(value) <= _CLAIM_CHARACTERS[name]
-    return str(value) if fit else ""

@@ -6,12 +6,14 @@ from typing import Annotated
 
 from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
 from inglenook.sessions.v1 import sessions_pb2
+from inglenook.users.v1.users_pb2_grpc import UsersServiceStub
 from pydantic import Field
 
 from services.runtime.cursors import Cursors, read_token_key
 from services.runtime.database import Database
 from services.runtime.encryption.data_keys import DataKeys
 from services.runtime.encryption.providers import key_provider
+from services.runtime.locking import Locks
 from services.runtime.peers import channel_to
 from services.runtime.program import Program, commands_of
 from services.runtime.server import Implementation, serve
@@ -21,7 +23,7 @@ from services.sessions.checks import CHECKS
 from services.sessions.deletion import Deletions, owed_by_sessions
 from services.sessions.live import session_feeds
 from services.sessions.service import Sessions
-from services.sessions.store import DATA_KEYS, OUTBOX, SessionStore
+from services.sessions.store import DATA_KEYS, ERASED, LOCKED, OUTBOX, SessionStore
 
 _SERVICE = sessions_pb2.DESCRIPTOR.services_by_name["SessionsService"]
 
@@ -33,6 +35,8 @@ class SessionsSettings(ServiceSettings):
     """The key of page and resume tokens: 32 bytes in base64, the same for all replicas."""
     messages_address: Annotated[str, Field(min_length=1)]
     """Where the messages service answers."""
+    users_address: Annotated[str, Field(min_length=1)]
+    """Where the users service answers."""
 
 
 async def run(settings: SessionsSettings) -> None:
@@ -43,9 +47,13 @@ async def run(settings: SessionsSettings) -> None:
         Database(
             settings.database_url, pool_size=settings.database_pool, name="sessions"
         ) as database,
+        Locks(database, LOCKED, ERASED) as locks,
         channel_to(settings.messages_address) as messages,
+        channel_to(settings.users_address) as users,
         session_feeds(database, settings, cursors) as feeds,
-        owed_by_sessions(database, settings, MessagesServiceStub(messages)) as relay,
+        owed_by_sessions(
+            database, settings, MessagesServiceStub(messages), UsersServiceStub(users)
+        ) as relay,
     ):
         keys = DataKeys(database, DATA_KEYS, provider)
         await keys.prepare()
@@ -57,8 +65,9 @@ async def run(settings: SessionsSettings) -> None:
             keys=keys,
             cursors=cursors,
             feeds=feeds,
+            locks=locks,
         )
-        await serve(settings, Implementation(_SERVICE, sessions, feeds.feeds.stop))
+        await serve(settings, Implementation(_SERVICE, sessions, locks, feeds.feeds.stop))
 
 
 def main() -> None:

@@ -4,12 +4,13 @@ A deleted session leaves a mark: its owner's watchers learn of it, and its id is
 an erased person nothing stays but the memory that they were erased.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from inglenook.messages.v1.messages_pb2 import DeleteSessionMessagesRequest
+from inglenook.users.v1.users_pb2 import ForgetSessionRequest
 from sqlalchemy import and_, delete, func, literal, select, update
 
 from services.runtime.database import Database, fetch_all, fetch_one, statement
@@ -23,6 +24,7 @@ from services.runtime.settings import ServiceSettings
 from services.sessions.store import (
     DATA_KEYS,
     ERASED,
+    LOCKED,
     OUTBOX,
     PEOPLE,
     PERSON,
@@ -34,9 +36,12 @@ from services.sessions.store import (
 
 if TYPE_CHECKING:
     from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceAsyncStub
+    from inglenook.users.v1.users_pb2_grpc import UsersServiceAsyncStub
 
 DELETION = "deletion"
 """The kind of the event that the messages of a session are to be destroyed."""
+POINTER = "pointer"
+"""The kind of the event that nobody is in a session any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,10 @@ _deleted = (
     .returning(*SESSION_COLUMNS)
     .cte("deleted")
 )
-_DELETE = statement(select(_deleted).add_cte(OUTBOX.owing(DELETION, _deleted)), SessionRow)
+_DELETE = statement(
+    select(_deleted).add_cte(OUTBOX.owing(DELETION, _deleted), OUTBOX.owing(POINTER, _deleted)),
+    SessionRow,
+)
 
 _ERASE_SESSIONS = statement(
     delete(SESSIONS)
@@ -117,6 +125,7 @@ class Deletions:
             people = await fetch_all(connection, _ERASE_PERSON, parameters)
             sessions = await fetch_all(connection, _ERASE_SESSIONS, parameters)
             keys = await fetch_all(connection, _ERASE_KEYS, parameters)
+            await fetch_all(connection, LOCKED.forget, parameters)
             counted: dict[str, object] = {
                 "conversations": sum(not row.is_deleted for row in sessions),
                 "messages": 0,
@@ -129,7 +138,10 @@ class Deletions:
 
 
 def owed_by_sessions(
-    database: Database, settings: ServiceSettings, messages: "MessagesServiceAsyncStub"
+    database: Database,
+    settings: ServiceSettings,
+    messages: "MessagesServiceAsyncStub",
+    users: "UsersServiceAsyncStub",
 ) -> Relay:
     """The relay of the sessions service.
 
@@ -138,13 +150,28 @@ def owed_by_sessions(
     """
     tokens = ServiceTokens.of(settings, "sessions")
 
+    async def delete_messages(person: UUID, session: UUID) -> None:
+        request = DeleteSessionMessagesRequest(user_id=str(person), session_id=str(session))
+        metadata = as_service(tokens)
+        await messages.DeleteSessionMessages(request, timeout=TIMEOUT, metadata=metadata)
+
+    async def clear_pointer(person: UUID, session: UUID) -> None:
+        request = ForgetSessionRequest(user_id=str(person), session_id=str(session))
+        await users.ForgetSession(request, timeout=TIMEOUT, metadata=as_service(tokens))
+
+    deliveries = {
+        DELETION: _delivery(database, DELETION, delete_messages),
+        POINTER: _delivery(database, POINTER, clear_pointer),
+    }
+    return Relay(database, OUTBOX, deliveries, maximum_tries=settings.outbox_tries)
+
+
+def _delivery(
+    database: Database, kind: str, tell: Callable[[UUID, UUID], Awaitable[None]]
+) -> Delivery:
     async def deliver(scopes: Sequence[Scope]) -> None:
         for person, session in scopes:
-            request = DeleteSessionMessagesRequest(user_id=str(person), session_id=str(session))
-            metadata = as_service(tokens)
-            await messages.DeleteSessionMessages(request, timeout=TIMEOUT, metadata=metadata)
-            settled = OUTBOX.parameters(DELETION, [(person, session)])
-            await database.all(OUTBOX.settle, settled)
+            await tell(person, session)
+            await database.all(OUTBOX.settle, OUTBOX.parameters(kind, [(person, session)]))
 
-    deliveries = {DELETION: Delivery(deliver)}
-    return Relay(database, OUTBOX, deliveries, maximum_tries=settings.outbox_tries)
+    return Delivery(deliver)

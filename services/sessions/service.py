@@ -19,11 +19,12 @@ from services.runtime.feed import Batch
 from services.runtime.field_masks import changed_text
 from services.runtime.identity import person
 from services.runtime.live import Live
+from services.runtime.locking import Locks
 from services.runtime.pages import page_limit, page_place
 from services.runtime.relay import Relay
 from services.runtime.timestamps import timestamp_of
 from services.sessions.activity import Activities
-from services.sessions.deletion import DELETION, Deletions
+from services.sessions.deletion import DELETION, POINTER, Deletions
 from services.sessions.live import deletion_of, watched
 from services.sessions.places import numbers_of, place_of
 from services.sessions.store import SessionChange, SessionRow, SessionStore
@@ -42,11 +43,14 @@ class Sessions:
         keys: DataKeys,
         cursors: Cursors,
         feeds: Live,
+        locks: Locks,
     ) -> None:
         """Takes where sessions are, and what is told of them by and to the messages service.
 
-        `keys` encrypt titles, `cursors` make tokens, `feeds` are who follows.
+        `keys` encrypt titles, `cursors` make tokens, `feeds` are who follows,
+        `locks` who is locked.
         """
+        self._locks = locks
         self._store = store
         self._activities = activities
         self._deletions = deletions
@@ -162,6 +166,7 @@ class Sessions:
             change = deletion_of(deleted)
             self._live.announce(str(person()), change, deleted.revision, removes=True)
             self._relay.wake(DELETION)
+            self._relay.wake(POINTER)
         elif await self._store.get(person(), session_id) is None:
             raise session_not_found()
         return sessions_pb2.DeleteSessionResponse()
@@ -179,6 +184,15 @@ class Sessions:
         return sessions_pb2.EraseUserResponse(
             sessions=erased.conversations, key_ids=map(str, erased.key_ids)
         )
+
+    async def LockUser(
+        self, request: sessions_pb2.LockUserRequest, _context: object
+    ) -> sessions_pb2.LockUserResponse:
+        """Locks or unlocks a person."""
+        await self._locks.note(
+            UUID(request.user_id), is_locked=request.locked, revision=request.revision
+        )
+        return sessions_pb2.LockUserResponse()
 
     async def RecordActivity(
         self, request: sessions_pb2.RecordActivityRequest, _context: object

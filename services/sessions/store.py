@@ -40,11 +40,13 @@ from sqlalchemy.dialects.postgresql import insert
 from services.runtime.database import Database, statement
 from services.runtime.encryption.data_key_table import Alive, DataKeyTable
 from services.runtime.erasure import ErasedPeople
+from services.runtime.locking import LockedPeople
 from services.runtime.outbox import OutboxTable
 
 METADATA = MetaData(schema="sessions")
 
 ERASED = ErasedPeople(METADATA)
+LOCKED = LockedPeople(METADATA, ERASED)
 DATA_KEYS = DataKeyTable(METADATA, scope=("user_id",), alive=Alive(ERASED.not_erased, ERASED.hold))
 OUTBOX = OutboxTable(METADATA, scope=("user_id", "session_id"))
 

@@ -1,43 +1,38 @@
-"""The users service as a program: `python -m services.users [migrate | keys … | token …]`."""
+"""The users service as a program: `python -m services.users [migrate | persons … | token …]`."""
 
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
 
 from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
 from inglenook.sessions.v1.sessions_pb2_grpc import SessionsServiceStub
 from inglenook.users.v1 import users_pb2
-from pydantic import Field
 
 from services.runtime.cursors import Cursors, read_token_key
 from services.runtime.database import Database
 from services.runtime.development_issuer import development_token
 from services.runtime.encryption.data_keys import DataKeys
 from services.runtime.encryption.providers import key_provider
+from services.runtime.locking import Locks
 from services.runtime.peers import channel_to
 from services.runtime.program import Program, commands_of
 from services.runtime.server import Implementation, serve
-from services.runtime.settings import ServiceSettings
+from services.runtime.settings import DatabaseSettings, load
 from services.users.checks import CHECKS
-from services.users.erasing import Erasing, owed_by_users
+from services.users.deliveries import owed_by_users
+from services.users.erasing import Erasing
 from services.users.exporting import Exporting
 from services.users.live import user_feeds
+from services.users.locking import Locking
+from services.users.persons import NotLockedError, add_persons_commands, persons_lines
+from services.users.profiles import Profiles
+from services.users.provisioning import Provisioning
 from services.users.service import Users
-from services.users.store import DATA_KEYS, OUTBOX, UserStore
+from services.users.settings import UsersSettings
+from services.users.store import DATA_KEYS, ERASED, LOCKED, OUTBOX, UserStore
+from services.users.webhooks import Deliveries
 
 _SERVICE = users_pb2.DESCRIPTOR.services_by_name["UsersService"]
-
-
-class UsersSettings(ServiceSettings):
-    """What the users service needs to run."""
-
-    token_key_file: Path
-    """The key of resume tokens: 32 bytes in base64, the same for all replicas."""
-    sessions_address: Annotated[str, Field(min_length=1)]
-    """Where the sessions service answers."""
-    messages_address: Annotated[str, Field(min_length=1)]
-    """Where the messages service answers."""
 
 
 async def run(settings: UsersSettings) -> None:
@@ -49,6 +44,7 @@ async def run(settings: UsersSettings) -> None:
         channel_to(settings.sessions_address) as sessions,
         channel_to(settings.messages_address) as messages,
         user_feeds(database, settings, cursors) as feeds,
+        Locks(database, LOCKED, ERASED) as locks,
         owed_by_users(
             database,
             settings,
@@ -58,15 +54,24 @@ async def run(settings: UsersSettings) -> None:
     ):
         keys = DataKeys(database, DATA_KEYS, provider)
         await keys.prepare()
+        profiles, erasing = Profiles(keys), Erasing(database, relay)
         users = Users(
             store=UserStore(database),
-            keys=keys,
+            profiles=profiles,
             sessions=SessionsServiceStub(sessions),
             exporting=Exporting(SessionsServiceStub(sessions), MessagesServiceStub(messages)),
-            erasing=Erasing(database, relay),
+            erasing=erasing,
+            deliveries=Deliveries(settings.webhook_secrets_file, settings.issuer_of_events),
+            provisioning=Provisioning(
+                database,
+                profiles,
+                erasing,
+                Locking(relay, locks),
+                settings.on_identity_deletion,
+            ),
             feeds=feeds,
         )
-        await serve(settings, Implementation(_SERVICE, users, feeds.feeds.stop))
+        await serve(settings, Implementation(_SERVICE, users, locks, feeds.feeds.stop))
 
 
 def _print_token(person: str, hours: float) -> None:
@@ -86,11 +91,20 @@ def main() -> None:
     token = commands.add_parser("token", help="print a development token")
     token.add_argument("--as", dest="person", required=True, help="whom it signs in: a name")
     token.add_argument("--hours", type=float, default=24.0, help="how long it is good (24)")
-    arguments = Program("users", UsersSettings, run, DATA_KEYS, OUTBOX, CHECKS).main(
-        parser, sys.argv[1:]
+    add_persons_commands(
+        commands.add_parser("persons", help="decide about people whom the provider has deleted")
     )
-    if arguments.command == "token":
-        _print_token(arguments.person, arguments.hours)
+    program = Program("users", UsersSettings, run, DATA_KEYS, OUTBOX, CHECKS)
+    arguments = program.main(parser, sys.argv[1:])
+    match arguments.command:
+        case "token":
+            _print_token(arguments.person, arguments.hours)
+        case "persons":
+            settings = load(DatabaseSettings)
+            try:
+                program.print_lines(settings, lambda database: persons_lines(database, arguments))
+            except NotLockedError as error:
+                sys.exit(f"users: {error}")
 
 
 if __name__ == "__main__":

@@ -4,29 +4,17 @@ The receipt has ids, counts and times, and nothing that the person wrote. It is 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 from uuid import UUID
 
-from inglenook.messages.v1 import messages_pb2
-from inglenook.sessions.v1 import sessions_pb2
 from sqlalchemy import ARRAY, BigInteger, Uuid, bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from services.runtime.database import Database, fetch_all, fetch_one, statement
+from services.runtime.database import Connection, Database, fetch_all, fetch_one, statement
 from services.runtime.encryption.data_key_table import KeyIdRow
-from services.runtime.outbox import Scope
-from services.runtime.peers import TIMEOUT, as_service
-from services.runtime.relay import Delivery, Relay
-from services.runtime.service_tokens import ServiceTokens
-from services.runtime.settings import ServiceSettings
-from services.users.store import DATA_KEYS, ERASED, OUTBOX, RECEIPTS, USERS
-
-if TYPE_CHECKING:
-    from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceAsyncStub
-    from inglenook.sessions.v1.sessions_pb2_grpc import SessionsServiceAsyncStub
+from services.runtime.relay import Relay
+from services.users.store import DATA_KEYS, ERASED, LOCKED, OUTBOX, RECEIPTS, USERS
 
 ERASE_SESSIONS = "erase_sessions"
 ERASE_MESSAGES = "erase_messages"
@@ -55,7 +43,9 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
-class _PersonRow:
+class PersonRow:
+    """Names a person."""
+
     user_id: UUID
 
 
@@ -77,7 +67,7 @@ _FIND = statement(
     Receipt,
 )
 _ERASE = statement(
-    delete(USERS).where(USERS.c.user_id == _PERSON).returning(USERS.c.user_id), _PersonRow
+    delete(USERS).where(USERS.c.user_id == _PERSON).returning(USERS.c.user_id), PersonRow
 )
 _ERASE_KEYS = statement(
     delete(DATA_KEYS.table)
@@ -90,23 +80,24 @@ _BEGIN_RECEIPT = statement(
     select(_begun).add_cte(
         OUTBOX.owing(ERASE_SESSIONS, _begun), OUTBOX.owing(ERASE_MESSAGES, _begun)
     ),
-    _PersonRow,
+    PersonRow,
 )
 _KEY_IDS = bindparam("key_ids", type_=ARRAY(Uuid))
 _COUNT = bindparam("count", type_=BigInteger)
-_NOTE_SESSIONS = statement(
+# What the other services told that they erased.
+NOTE_SESSIONS = statement(
     update(RECEIPTS)
     .where(_RECEIPT.user_id == _PERSON)
     .values(sessions=_COUNT, session_key_ids=_KEY_IDS)
     .returning(_RECEIPT.user_id),
-    _PersonRow,
+    PersonRow,
 )
-_NOTE_MESSAGES = statement(
+NOTE_MESSAGES = statement(
     update(RECEIPTS)
     .where(_RECEIPT.user_id == _PERSON)
     .values(messages=_COUNT, message_key_ids=_KEY_IDS)
     .returning(_RECEIPT.user_id),
-    _PersonRow,
+    PersonRow,
 )
 
 
@@ -120,19 +111,16 @@ class Erasing:
 
     async def erase(self, person: UUID) -> Receipt:
         """Erases a person, who was here or not; does nothing when that was done."""
-        parameters = {"person": person}
         async with self._database.transaction() as connection:
-            await fetch_all(connection, ERASED.take, parameters)
-            if await fetch_one(connection, ERASED.remember, parameters) is not None:
-                await fetch_all(connection, _ERASE, parameters)
-                keys = await fetch_all(connection, _ERASE_KEYS, parameters)
-                counted = {"conversations": 0, "messages": 0}
-                destroyed = {"key_ids": [row.key_id for row in keys]}
-                await fetch_all(connection, ERASED.count, {**parameters, **counted, **destroyed})
-                await fetch_all(connection, _BEGIN_RECEIPT, parameters)
+            await fetch_all(connection, ERASED.take, {"person": person})
+            await erase_within(connection, person)
+        self.tell()
+        return await self._receipt(person)
+
+    def tell(self) -> None:
+        """Tells the other services soon of an erasure that was committed."""
         self._relay.wake(ERASE_SESSIONS)
         self._relay.wake(ERASE_MESSAGES)
-        return await self._receipt(person)
 
     async def _receipt(self, person: UUID) -> Receipt:
         """The receipt, complete if the others are quick."""
@@ -146,41 +134,15 @@ class Erasing:
             await asyncio.sleep(_LOOK_SECONDS)
 
 
-def owed_by_users(
-    database: Database,
-    settings: ServiceSettings,
-    sessions: "SessionsServiceAsyncStub",
-    messages: "MessagesServiceAsyncStub",
-) -> Relay:
-    """The relay of the users service.
-
-    Raises:
-        FileNotFoundError: the service has no key to prove with who it is.
-    """
-    tokens = ServiceTokens.of(settings, "users")
-
-    async def erase_sessions(person: UUID) -> None:
-        request = sessions_pb2.EraseUserRequest(user_id=str(person))
-        erased = await sessions.EraseUser(request, timeout=TIMEOUT, metadata=as_service(tokens))
-        noted = {"count": erased.sessions, "key_ids": [UUID(key) for key in erased.key_ids]}
-        await database.one(_NOTE_SESSIONS, {"person": person, **noted})
-
-    async def erase_messages(person: UUID) -> None:
-        request = messages_pb2.EraseUserRequest(user_id=str(person))
-        erased = await messages.EraseUser(request, timeout=TIMEOUT, metadata=as_service(tokens))
-        noted = {"count": erased.messages, "key_ids": [UUID(key) for key in erased.key_ids]}
-        await database.one(_NOTE_MESSAGES, {"person": person, **noted})
-
-    def delivery(kind: str, tell: Callable[[UUID], Awaitable[None]]) -> Delivery:
-        async def deliver(scopes: Sequence[Scope]) -> None:
-            for (person,) in scopes:
-                await tell(person)
-                await database.all(OUTBOX.settle, OUTBOX.parameters(kind, [(person,)]))
-
-        return Delivery(deliver)
-
-    deliveries = {
-        ERASE_SESSIONS: delivery(ERASE_SESSIONS, erase_sessions),
-        ERASE_MESSAGES: delivery(ERASE_MESSAGES, erase_messages),
-    }
-    return Relay(database, OUTBOX, deliveries, maximum_tries=settings.outbox_tries)
+async def erase_within(connection: Connection, person: UUID) -> None:
+    """Erases a person in a transaction that holds `ERASED.take`; nothing when that was done."""
+    parameters = {"person": person}
+    if await fetch_one(connection, ERASED.remember, parameters) is None:
+        return
+    await fetch_all(connection, _ERASE, parameters)
+    await fetch_all(connection, LOCKED.forget, parameters)
+    keys = await fetch_all(connection, _ERASE_KEYS, parameters)
+    counted = {"conversations": 0, "messages": 0}
+    destroyed = {"key_ids": [row.key_id for row in keys]}
+    await fetch_all(connection, ERASED.count, {**parameters, **counted, **destroyed})
+    await fetch_all(connection, _BEGIN_RECEIPT, parameters)

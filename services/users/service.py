@@ -3,18 +3,18 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import grpc
+from grpc import aio
 from inglenook.sessions.v1 import sessions_pb2
 from inglenook.sessions.v1.sessions_pb2 import SessionState
 from inglenook.users.v1 import users_pb2
 
-from services.runtime.encryption.data_keys import DataKeys, ScopeErasedError
-from services.runtime.encryption.envelope import Place
+from services.runtime.encryption.data_keys import ScopeErasedError
 from services.runtime.erasure import person_erased
-from services.runtime.errors import Refusal, etag_stale
+from services.runtime.errors import Refusal, etag_stale, session_not_found
 from services.runtime.etags import etag_of, expected_revision
 from services.runtime.field_masks import changed_text
 from services.runtime.identity import caller, person
@@ -24,8 +24,12 @@ from services.runtime.timestamps import timestamp_of
 from services.runtime.tokens import token_not_fresh
 from services.users.erasing import Erasing, Receipt
 from services.users.exporting import Exporting
+from services.users.identity_events import PersonDeleted, PersonStated
 from services.users.live import watched
+from services.users.profiles import Field, Profiles
+from services.users.provisioning import Provisioning
 from services.users.store import UserRow, UserStore
+from services.users.webhooks import Deliveries
 
 if TYPE_CHECKING:
     from inglenook.sessions.v1.sessions_pb2_grpc import SessionsServiceAsyncStub
@@ -41,20 +45,25 @@ class Users:
         self,
         *,
         store: UserStore,
-        keys: DataKeys,
+        profiles: Profiles,
         sessions: "SessionsServiceAsyncStub",
         exporting: Exporting,
         erasing: Erasing,
+        deliveries: Deliveries,
+        provisioning: Provisioning,
         feeds: Live,
     ) -> None:
         """Takes where profiles are, what encrypts them, who has the sessions, who follows.
 
-        `exporting` gathers all of a person's, `erasing` erases it.
+        `exporting` gathers all of a person's, `erasing` erases it; `deliveries` of the identity
+        provider's events are what `provisioning` does things for.
         """
         self._exporting = exporting
         self._erasing = erasing
+        self._deliveries = deliveries
+        self._provisioning = provisioning
         self._store = store
-        self._keys = keys
+        self._profiles = profiles
         self._sessions = sessions
         self._live = feeds
 
@@ -91,6 +100,10 @@ class Users:
             await self._require_session(session)
         row = await self._row()
         await self._announce(await self._store.set_current_session(row.user_id, session))
+        # It may have been deleted before it was noted, and then nobody tells of it any more.
+        if session is not None and not await self._has_session(session):
+            await self._clear(row.user_id, session)
+            raise session_not_found()
         return users_pb2.SetCurrentSessionResponse(current_session=_current(session))
 
     async def GetCurrentSession(
@@ -102,9 +115,16 @@ class Users:
         if noted is not None:
             if await self._has_session(noted):
                 return users_pb2.GetCurrentSessionResponse(current_session=_current(noted))
-            await self._announce(await self._store.clear_current_session(person(), noted))
+            await self._clear(person(), noted)
         latest = await self._latest_active_session()
         return users_pb2.GetCurrentSessionResponse(current_session=_current(latest))
+
+    async def ForgetSession(
+        self, request: users_pb2.ForgetSessionRequest, _context: object
+    ) -> users_pb2.ForgetSessionResponse:
+        """Clears the note that a person is in a session."""
+        await self._clear(UUID(request.user_id), UUID(request.session_id))
+        return users_pb2.ForgetSessionResponse()
 
     async def WatchMe(
         self, request: users_pb2.WatchMeRequest, _context: object
@@ -132,12 +152,39 @@ class Users:
             raise token_not_fresh()
         row = await self._store.get(person())
         receipt = await self._erasing.erase(person())
-        self._keys.forget((person(),))
-        # Who watches looks, and finds that the person is gone.
-        revision = 1 if row is None else row.feed_revision + 1
-        self._live.feeds.learn(str(person()), revision)
-        self._live.wakeups.send(str(person()), revision)
+        self._tell_erased(person(), row)
         return users_pb2.EraseMeResponse(receipt=_receipt(receipt))
+
+    async def ReceiveIdentityWebhook(
+        self,
+        request: users_pb2.ReceiveIdentityWebhookRequest,
+        context: "aio.ServicerContext[Any, Any]",
+    ) -> users_pb2.ReceiveIdentityWebhookResponse:
+        """Takes an event of the identity provider's."""
+        metadata = dict(context.invocation_metadata() or ())
+        delivered = self._deliveries.received(metadata, request.event.data)
+        match delivered.event:
+            case PersonStated() as stated:
+                changed = await self._provisioning.state(delivered.event_id, stated)
+                await self._announce(changed)
+            case PersonDeleted() as deleted:
+                row = await self._store.get(deleted.user_id)
+                if await self._provisioning.delete(delivered.event_id, deleted):
+                    self._tell_erased(deleted.user_id, row)
+            case None:
+                pass
+        return users_pb2.ReceiveIdentityWebhookResponse()
+
+    def _tell_erased(self, erased: UUID, row: UserRow | None) -> None:
+        """Forgets the keys of a person who was erased; who watches looks, and finds them gone."""
+        self._profiles.forget(erased)
+        revision = 1 if row is None else row.feed_revision + 1
+        self._live.feeds.learn(str(erased), revision)
+        self._live.wakeups.send(str(erased), revision)
+
+    async def _clear(self, user_id: UUID, session: UUID) -> None:
+        """Clears the note of a session that is gone, unless another one is noted by now."""
+        await self._announce(await self._store.clear_current_session(user_id, session))
 
     async def _announce(self, changed: UserRow | None) -> None:
         """Tells whoever watches of what was just stored, if anything was."""
@@ -169,22 +216,18 @@ class Users:
     async def _user(self, row: UserRow) -> users_pb2.User:
         return users_pb2.User(
             user_id=str(row.user_id),
-            name=await self._open(row.user_id, "name", row.name),
-            email=await self._open(row.user_id, "email", row.email),
+            name=await self._profiles.open(row.user_id, "name", row.name),
+            email=await self._profiles.open(row.user_id, "email", row.email),
             create_time=timestamp_of(row.create_time),
             update_time=timestamp_of(row.update_time),
             etag=etag_of(row.revision),
         )
 
-    async def _seal(self, user_id: UUID, field: str, text: str) -> bytes:
+    async def _seal(self, user_id: UUID, field: Field, text: str) -> bytes:
         try:
-            keyring = await self._keys.sealing_or_make((user_id,))
+            return await self._profiles.seal(user_id, field, text)
         except ScopeErasedError:
             raise person_erased() from None
-        return keyring.seal(text.encode(), _place(user_id, field))
-
-    async def _open(self, user_id: UUID, field: str, envelope: bytes) -> str:
-        return (await self._keys.open((user_id,), envelope, _place(user_id, field))).decode()
 
     async def _require_session(self, session: UUID) -> None:
         request = sessions_pb2.GetSessionRequest(session_id=str(session))
@@ -209,10 +252,6 @@ class Users:
             self._sessions.ListSessions(request, timeout=TIMEOUT, metadata=metadata)
         )
         return UUID(page.sessions[0].session_id) if page.sessions else None
-
-
-def _place(user_id: UUID, field: str) -> Place:
-    return Place(table="users", field=field, owner=user_id, row=(user_id,))
 
 
 def _receipt(receipt: Receipt) -> users_pb2.ErasureReceipt:

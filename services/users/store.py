@@ -13,6 +13,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Table,
+    Text,
     Uuid,
     any_,
     bindparam,
@@ -29,11 +30,13 @@ from sqlalchemy.dialects.postgresql import insert
 from services.runtime.database import Database, statement
 from services.runtime.encryption.data_key_table import Alive, DataKeyTable
 from services.runtime.erasure import ErasedPeople
+from services.runtime.locking import LockedPeople
 from services.runtime.outbox import OutboxTable
 
 METADATA = MetaData(schema="users")
 
 ERASED = ErasedPeople(METADATA)
+LOCKED = LockedPeople(METADATA, ERASED)
 DATA_KEYS = DataKeyTable(METADATA, scope=("user_id",), alive=Alive(ERASED.not_erased, ERASED.hold))
 OUTBOX = OutboxTable(METADATA, scope=("user_id",))
 
@@ -49,8 +52,20 @@ USERS = Table(
     Column("feed_revision", BigInteger, nullable=False, server_default=text("1")),
     Column("create_time", DateTime(timezone=True), nullable=False),
     Column("update_time", DateTime(timezone=True), nullable=False),
+    # As of when the identity provider told last what the profile is; null while it told nothing.
+    Column("identity_time", DateTime(timezone=True)),
+    # How many of the revisions after the first are the identity provider's; the others are changes
+    # of the name by the person.
+    Column("identity_changes", BigInteger, nullable=False, server_default=text("0")),
 )
 
+# The events of the identity provider's that were received: each has its effect once.
+IDENTITY_EVENTS = Table(
+    "identity_events",
+    METADATA,
+    Column("event_id", Text, primary_key=True),
+    Column("receive_time", DateTime(timezone=True), nullable=False, index=True),
+)
 
 # What other services said that they erased of a person; null until they did.
 RECEIPTS = Table(
@@ -76,6 +91,13 @@ class UserRow:
     feed_revision: int
     create_time: datetime
     update_time: datetime
+    identity_time: datetime | None
+    identity_changes: int
+
+    @property
+    def name_is_own(self) -> bool:
+        """Whether the person chose their name themselves."""
+        return self.revision > 1 + self.identity_changes
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from services.runtime.probe import is_serving
 from services.runtime.secret_file import write_secret_file
 from services.runtime.settings import PREFIX, MigrationSettings, load
 from services.sessions.__main__ import SessionsSettings
-from services.users.__main__ import UsersSettings
+from services.users.settings import UsersSettings
 from tests.deployment.compose import COMPOSE, MOUNTED, Part, compose, parts, secrets_folder
 
 ISSUER = {

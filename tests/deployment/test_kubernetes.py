@@ -20,6 +20,7 @@ COMPOSE = parts(compose({"INGLENOOK_SIGN_IN": "{}"}))
 # Said once for all parts, in issuers.env; the image's own default; by its flags, in compose alone.
 SAID_ELSEWHERE = {"INGLENOOK_ISSUERS", "INGLENOOK_SETTINGS_FOLDER"}
 OPTIONAL = {"INGLENOOK_CLERK_PUBLISHABLE_KEY", "INGLENOOK_CORS_ORIGINS"}
+OPTIONAL |= {"INGLENOOK_WEBHOOK_SECRETS_FILE", "INGLENOOK_ON_IDENTITY_DELETION"}
 
 
 def _things() -> list[dict[str, Any]]:

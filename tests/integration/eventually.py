@@ -26,6 +26,15 @@ def rows(stack: Stack, query: str, *values: object) -> list[tuple[Any, ...]]:
         return database.execute(query.encode(), values).fetchall()
 
 
+def everything_written(stack: Stack) -> bytes:
+    """The data folder of PostgreSQL, its WAL among it, and every log."""
+    assert stack.postgres is not None
+    with psycopg.connect(stack.admin_url, autocommit=True) as connection:
+        connection.execute("CHECKPOINT")
+    files = [*stack.postgres.data.rglob("*"), *stack.home.logs.rglob("*")]
+    return b"".join(path.read_bytes() for path in files if path.is_file())
+
+
 def owed(stack: Stack) -> int:
     """How many events wait in all outboxes, or were set aside."""
     return sum(rows(stack, f"SELECT count(*) FROM {name}.outbox")[0][0] for name in SERVICES)  # noqa: S608

@@ -35,7 +35,7 @@ def _fields(method: Method) -> list[str]:
 
 
 EVERY_METHOD = [method for method in load_methods(DESCRIPTORS) if "respond" not in method.service]
-METHODS = [method for method in EVERY_METHOD if method.public_facing]
+METHODS = [method for method in EVERY_METHOD if Access.ACCESS_USER in method.allow]
 INTERNAL = [method for method in EVERY_METHOD if method.callers]
 WITH_A_SESSION = [method for method in METHODS if "session_id" in _fields(method)]
 IN_A_SESSION = [method for method in WITH_A_SESSION if method.name != "CreateSession"]

@@ -14,6 +14,8 @@ from inglenook.messages.v1.messages_pb2 import (
 from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
 from inglenook.sessions.v1.sessions_pb2 import WatchSessionsRequest
 from inglenook.sessions.v1.sessions_pb2_grpc import SessionsServiceStub
+from inglenook.users.v1.users_pb2 import WatchMeRequest
+from inglenook.users.v1.users_pb2_grpc import UsersServiceStub
 
 from local.stack import Stack
 from services.runtime.identity import user_id_of
@@ -97,6 +99,63 @@ def test_a_deleted_session_is_not_the_current_one_any_more(person: MakePerson) -
     alice.call("DELETE", f"/v1/sessions/{first}")
     current = alice.call("GET", "/v1/me/currentSession")["currentSession"]
     assert current["sessionId"] == second
+
+
+def test_who_watches_themselves_is_told_that_they_are_in_a_deleted_session_no_more(
+    stack: Stack, person: MakePerson
+) -> None:
+    name = f"watcher-{uuid4()}"
+    alice = person(name)
+    current, other = alice.new_session(), alice.new_session()
+    alice.call("PUT", "/v1/me/currentSession", {"sessionId": current})
+    with grpc.insecure_channel(stack.ports.address("users")) as channel:
+        metadata = _metadata(stack.token(name))
+        frames = UsersServiceStub(channel).WatchMe(WatchMeRequest(), metadata=metadata, timeout=60)
+        assert next(frames).changes[0].current_session.session_id == current
+        assert next(frames).HasField("current")
+        alice.call("DELETE", f"/v1/sessions/{other}")
+        alice.call("DELETE", f"/v1/sessions/{current}")
+        # The first thing that is told is about the one that they were in.
+        assert next(frames).changes[0].current_session.session_id == ""
+        frames.cancel()
+    pointer = "SELECT current_session_id FROM users.users WHERE user_id = %s"
+    assert rows(stack, pointer, user_id_of(DEVELOPMENT_ISSUER, name)) == [(None,)]
+
+
+def test_a_pointer_is_cleared_also_when_the_users_service_comes_back_later(
+    stack: Stack, person: MakePerson
+) -> None:
+    name = f"alice-{uuid4()}"
+    alice = person(name)
+    session = alice.new_session()
+    alice.call("PUT", "/v1/me/currentSession", {"sessionId": session})
+    stack.kill("users")
+    alice.call("DELETE", f"/v1/sessions/{session}")
+    stack.kill("sessions")
+    stack.processes.start(stack.service("sessions"))
+    stack.start_again("users")
+    eventually(lambda: owed(stack) == 0)
+    pointer = "SELECT current_session_id FROM users.users WHERE user_id = %s"
+    assert rows(stack, pointer, user_id_of(DEVELOPMENT_ISSUER, name)) == [(None,)]
+
+
+def test_no_pointer_that_races_a_deletion_stays(stack: Stack, person: MakePerson) -> None:
+    name = f"alice-{uuid4()}"
+    alice = person(name)
+    alice.call("GET", "/v1/me")
+    for _ in range(8):
+        session = alice.new_session()
+        noted = {"sessionId": session}
+        with ThreadPoolExecutor(5) as callers:
+            noting = [
+                callers.submit(alice.http.put, "/v1/me/currentSession", json=noted)
+                for _ in range(4)
+            ]
+            callers.submit(alice.call, "DELETE", f"/v1/sessions/{session}").result()
+            assert {answer.result().status_code for answer in noting} <= {200, 404}
+    eventually(lambda: owed(stack) == 0)
+    pointer = "SELECT current_session_id FROM users.users WHERE user_id = %s"
+    assert rows(stack, pointer, user_id_of(DEVELOPMENT_ISSUER, name)) == [(None,)]
 
 
 def test_who_watches_sessions_is_told_of_a_deletion_also_later(

@@ -1,0 +1,169 @@
+"""People who are locked: until an operator decides, whatever is called for them is refused.
+
+The users service decides who is; the others are told through its outbox and remember it. Every
+process holds who is locked in memory, so that looking costs a call nothing: it reads the table
+again when it is told, and every second for what another process was told.
+"""
+
+import asyncio
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import grpc
+from inglenook.errors.v1.errors_pb2 import Reason
+from psycopg import OperationalError
+from psycopg_pool import PoolClosed, PoolTimeout
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    MetaData,
+    Table,
+    Uuid,
+    bindparam,
+    delete,
+    func,
+    select,
+)
+from sqlalchemy.dialects.postgresql import insert
+
+from services.runtime.database import Database, Statement, statement
+from services.runtime.erasure import ErasedPeople
+from services.runtime.errors import Refusal
+
+_log = logging.getLogger(__name__)
+
+_POLL_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class LockRow:
+    """Whether a person is locked: once they were, the row stays until they are erased."""
+
+    user_id: UUID
+    is_locked: bool
+    revision: int
+    """Grows with every change."""
+    change_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _PersonRow:
+    user_id: UUID
+
+
+def person_locked() -> Refusal:
+    """The person whom the call is for is locked."""
+    return Refusal(
+        grpc.StatusCode.PERMISSION_DENIED,
+        Reason.REASON_PERSON_LOCKED,
+        "This account is locked. Ask whoever runs this system.",
+    )
+
+
+class LockedPeople:
+    """The table, and the statements that use it."""
+
+    def __init__(self, metadata: MetaData, erased: ErasedPeople) -> None:
+        """Adds the table to a service's metadata; who was erased is never in it."""
+        self.table = Table(
+            "locked_people",
+            metadata,
+            Column("user_id", Uuid, primary_key=True),
+            Column("is_locked", Boolean, nullable=False),
+            Column("revision", BigInteger, nullable=False),
+            Column("change_time", DateTime(timezone=True), nullable=False),
+        )
+        columns = self.table.c
+        person = bindparam("person", type_=Uuid)
+        self.find: Statement[LockRow] = statement(
+            select(self.table).where(columns.user_id == person), LockRow
+        )
+        self.locked: Statement[_PersonRow] = statement(
+            select(columns.user_id).where(columns.is_locked), _PersonRow
+        )
+        """Everybody who is locked."""
+
+        told = insert(self.table).from_select(
+            ["user_id", "is_locked", "revision", "change_time"],
+            select(
+                person,
+                bindparam("is_locked", type_=Boolean),
+                bindparam("revision", type_=BigInteger),
+                func.now(),
+            ).where(erased.not_erased),
+        )
+        self.note: Statement[LockRow] = statement(
+            told.on_conflict_do_update(
+                index_elements=["user_id"],
+                set_={
+                    name: told.excluded[name] for name in ("is_locked", "revision", "change_time")
+                },
+                where=columns.revision < told.excluded.revision,
+            ).returning(self.table),
+            LockRow,
+        )
+        """Stores what another service tells; no row when it is not news. After `erased.hold`."""
+
+        self.forget: Statement[_PersonRow] = statement(
+            delete(self.table).where(columns.user_id == person).returning(columns.user_id),
+            _PersonRow,
+        )
+        """For erasing a person."""
+
+
+class Locks:
+    """Who is locked, as this process knows it: `async with Locks(…) as locks`."""
+
+    def __init__(self, database: Database, people: LockedPeople, erased: ErasedPeople) -> None:
+        """Takes where it is stored, and who was erased and is locked no more."""
+        self._database = database
+        self._people = people
+        self._erased = erased
+        self._locked: frozenset[UUID] = frozenset()
+        # One reads at a time, so that what was read first never replaces what was read later.
+        self._reading = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> "Locks":
+        await self.read()
+        self._task = asyncio.create_task(self._read_again_and_again(), name="locks")
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    def __contains__(self, person: object) -> bool:
+        return person in self._locked
+
+    async def read(self) -> None:
+        """Reads who is locked now: it was just changed."""
+        async with self._reading:
+            rows = await self._database.all(self._people.locked, {})
+            self._locked = frozenset(row.user_id for row in rows)
+
+    async def note(self, person: UUID, *, is_locked: bool, revision: int) -> None:
+        """Stores what the users service tells of a person; nothing when that is not news."""
+        told = {"person": person, "is_locked": is_locked, "revision": revision}
+        await self._database.all_after(self._erased.hold, self._people.note, told)
+        await self.read()
+
+    async def _read_again_and_again(self) -> None:
+        fails = False
+        while True:
+            await asyncio.sleep(_POLL_SECONDS)
+            try:
+                await self.read()
+            except (OperationalError, PoolTimeout, PoolClosed):
+                if not fails:
+                    _log.warning("who is locked cannot be read; trying again", exc_info=True)
+                fails = True
+            else:
+                fails = False

@@ -1,0 +1,32 @@
+"""The identity provider's events: which were received, what they told, and locked people."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "locked_people",
+        sa.Column("user_id", sa.Uuid, primary_key=True),
+        sa.Column("is_locked", sa.Boolean, nullable=False),
+        sa.Column("revision", sa.BigInteger, nullable=False),
+        sa.Column("change_time", sa.DateTime(timezone=True), nullable=False),
+        schema="users",
+    )
+    op.create_table(
+        "identity_events",
+        sa.Column("event_id", sa.Text, primary_key=True),
+        sa.Column("receive_time", sa.DateTime(timezone=True), nullable=False, index=True),
+        schema="users",
+    )
+    op.add_column("users", sa.Column("identity_time", sa.DateTime(timezone=True)), schema="users")
+    op.add_column(
+        "users",
+        sa.Column("identity_changes", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+        schema="users",
+    )

@@ -1,0 +1,55 @@
+"""The commands that decide about locked people: `python -m services.users persons …`."""
+
+import argparse
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+from services.runtime.database import Database, fetch_all, fetch_one
+from services.users.erasing import erase_within
+from services.users.locking import locked_people, unlock
+from services.users.store import ERASED, LOCKED
+
+
+class NotLockedError(Exception):
+    """There is nothing to decide about this person; the text says so."""
+
+
+def add_persons_commands(parser: argparse.ArgumentParser) -> None:
+    """Adds the commands to the parser of `persons`."""
+    commands = parser.add_subparsers(dest="persons_command", metavar="command", required=True)
+    commands.add_parser("locked", help="list the people who are locked until you decide")
+    for name, what in (
+        ("unlock", "let a locked person in again"),
+        ("erase", "erase a locked person and everything of theirs, for good"),
+    ):
+        command = commands.add_parser(name, help=what)
+        command.add_argument("person", type=UUID, metavar="ID", help="as `persons locked` shows it")
+
+
+async def persons_lines(database: Database, arguments: argparse.Namespace) -> AsyncIterator[str]:
+    """What one of the commands has to say.
+
+    Raises:
+        NotLockedError: the person whom it is about is not locked.
+    """
+    if arguments.persons_command == "locked":
+        rows = await locked_people(database)
+        for row in rows:
+            since = row.change_time.isoformat(timespec="seconds")
+            yield f"{row.user_id}  since {since}{'' if row.has_profile else ', without a profile'}"
+        if not rows:
+            yield "Nobody is locked."
+        return
+    person: UUID = arguments.person
+    if arguments.persons_command == "unlock":
+        if not await unlock(database, person):
+            raise NotLockedError(f"{person} is not locked")
+        yield f"Unlocked {person}: within seconds, everywhere."
+        return
+    async with database.transaction() as connection:
+        await fetch_all(connection, ERASED.take, {"person": person})
+        lock = await fetch_one(connection, LOCKED.find, {"person": person})
+        if lock is None or not lock.is_locked:
+            raise NotLockedError(f"{person} is not locked")
+        await erase_within(connection, person)
+    yield f"Erased {person} here. `outbox status` shows what other services were not told yet."
