@@ -40,7 +40,6 @@ from services.runtime.errors import (
 from services.runtime.identity import caller, person
 
 _FLUSH_SECONDS = 0.1
-_CANCELLING_SECONDS = 0.05
 _MAXIMUM_CHARACTERS = 50_000
 
 
@@ -227,9 +226,6 @@ class GrowingMessages:
                     if flush is not None:
                         flush.result()
                     flush = asyncio.create_task(self._flush_in_steps(reply), name="flush")
-            # Whoever vanished looks for a moment like one who half-closed: gRPC ends the requests
-            # before it cancels the call. What is half said must not be stored as the whole.
-            await asyncio.sleep(_CANCELLING_SECONDS)
             reply.is_whole.set()
             if flush is not None:
                 await flush

@@ -39,6 +39,7 @@ from services.runtime.errors import (
     request_invalid,
     request_malformed,
 )
+from services.runtime.half_close import until_half_closed
 from services.runtime.identity import Call, Identity, current_call
 from services.runtime.locking import person_locked
 from services.runtime.logs import call_log
@@ -105,7 +106,8 @@ class CallInterceptor(AsyncServerInterceptor):
             guarded = self._guard_of(method_name)
             identity = await self._admit(guarded.method, metadata, request_id)
             if guarded.method.client_streaming:
-                sent = self._admission(identity).parts_of(aiter(request_or_iterator))
+                requests = until_half_closed(request_or_iterator, context)
+                sent = self._admission(identity).parts_of(requests)
                 response = await method(self._read_each(guarded, sent), context)
             elif guarded.method.server_streaming:
                 frames = method(self._read(guarded, request_or_iterator), context)
