@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import inspect
+import os
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from services.runtime.migration import migrate
 from services.runtime.outbox import OutboxTable
 from services.runtime.outbox_commands import add_outbox_commands, outbox_lines
 from services.runtime.settings import (
+    PREFIX,
     DatabaseSettings,
     KeySettings,
     MigrationSettings,
@@ -32,6 +34,8 @@ from services.runtime.settings import (
     load,
 )
 from services.runtime.telemetry.traces import traces
+from services.runtime.wakeups.carriers import carrier_of
+from services.runtime.workers import Supervisor, WorkersError
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
 
@@ -61,7 +65,7 @@ class Program(Generic[Settings]):
         parsed = commands.parse_args(arguments)
         match parsed.command:
             case None:
-                self._serve()
+                self._serve(parsed.workers)
             case "migrate":
                 write_logs(self.name)
                 migrations = Path(inspect.getfile(self.run)).parent / "migrations"
@@ -83,9 +87,14 @@ class Program(Generic[Settings]):
                 )
         return parsed
 
-    def _serve(self) -> None:
+    def _serve(self, workers: int | None) -> None:
+        if workers is not None:
+            os.environ[f"{PREFIX}WORKERS"] = str(workers)
         settings = load(self.settings)
         write_logs(self.name)
+        if settings.workers > 1 and settings.worker_socket is None:
+            self._supervise(settings)
+            return
         traces.begin(self.name, load(TracingSettings))
         try:
             uvloop.run(self.run(settings))
@@ -93,6 +102,15 @@ class Program(Generic[Settings]):
             sys.exit(f"{self.name} does not start: {error}")
         finally:
             traces.end()
+
+    def _supervise(self, settings: Settings) -> None:
+        name = f"{self.name} workers"
+        database = Database(settings.database_url, pool_size=1, name=name)
+        carrier = carrier_of(settings, database, self.name)
+        try:
+            asyncio.run(Supervisor(f"services.{self.name}", settings, carrier).run())
+        except WorkersError as error:
+            sys.exit(f"{self.name}: {error}")
 
     def _look_after_keys(self, arguments: argparse.Namespace) -> None:
         settings = load(_KeysCommandSettings)
@@ -135,6 +153,7 @@ def commands_of(name: str) -> tuple[argparse.ArgumentParser, Any]:
     parser = argparse.ArgumentParser(
         prog=f"python -m services.{name}", description=f"Serves {name}, unless a command is given."
     )
+    parser.add_argument("--workers", type=int, metavar="N", help="be N processes on one port (1)")
     commands = parser.add_subparsers(dest="command", metavar="command")
     commands.add_parser("migrate", help="bring the role, the schema and the tables up to date")
     commands.add_parser("check", help="compute counts and pointers anew, and report differences")

@@ -30,8 +30,6 @@ _log = logging.getLogger(__name__)
 
 _MEBIBYTE = 1 << 20
 _OPTIONS = (
-    # Two servers on one port by mistake would share its calls.
-    ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", _MEBIBYTE),
     ("grpc.max_send_message_length", 4 * _MEBIBYTE),
     # A burst of thousands of watchers is normal after a restart; the defaults would reject it.
@@ -75,7 +73,7 @@ async def serve(settings: ServiceSettings, implementation: Implementation) -> No
         RuntimeError: an address cannot be listened on.
     """
     async with AsyncExitStack() as stack:
-        stack.enter_context(exposed_metrics(settings.metrics_listen))
+        stack.enter_context(exposed_metrics(settings.own_metrics_listen))
         client = await stack.enter_async_context(httpx.AsyncClient())
         verifier = TokenVerifier(settings.trusted_issuers, client, settings.token_leeway)
         guarded = list(_guarded_methods(implementation.service))
@@ -84,7 +82,8 @@ async def serve(settings: ServiceSettings, implementation: Implementation) -> No
                 *traces.server_interceptors,
                 CallInterceptor(guarded, verifier, implementation.locked),
             ],
-            options=list(_OPTIONS),
+            # Workers share a port; two servers by mistake would share its calls.
+            options=[*_OPTIONS, ("grpc.so_reuseport", int(settings.worker_socket is not None))],
         )
         server.add_generic_rpc_handlers([_handlers(implementation)])
         names = [implementation.service.full_name]

@@ -182,6 +182,12 @@ class StoppingSettings(BaseSettings):
     lame_duck_seconds: Annotated[float, Field(ge=0, le=600)] = 5.0
     """How long it then takes calls as before, and says that it will not for long: longer than
     whoever spreads calls over processes needs to notice."""
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    """How many processes the service is, on one port; `--workers` says so too."""
+    worker: Annotated[int, Field(ge=0)] = 0
+    """Which of them a process is; whoever starts the workers says so."""
+    worker_socket: int | None = None
+    """The descriptor of a worker's link to whoever started it."""
     drain_seconds: Annotated[float, Field(ge=0, le=600)] = 10.0
     """How long calls under way may go on after that."""
 
@@ -212,6 +218,12 @@ class ServiceSettings(IdentitySettings, DatabaseSettings, KeySettings, StoppingS
     or several with commas between. Credentials come by file."""
     nats_credentials_file: Path | None = None
     """A user's credentials for NATS (`.creds`), or an nkey's seed alone."""
+
+    @property
+    def own_metrics_listen(self) -> str:
+        """Where this very process shows its metrics: each worker has the port after the last."""
+        host, _, port = self.metrics_listen.rpartition(":")
+        return f"{host}:{int(port) + self.worker}" if port else ""
 
 
 class TracingSettings(BaseSettings):

@@ -109,7 +109,9 @@ class Feed:
     ) -> AsyncGenerator[Frame, None]:
         metadata = (("authorization", f"Bearer {bearer}"),)
         address = f"127.0.0.1:{port}" if port else self.caller.stack.ports.address(self.service)
-        async with grpc.aio.insecure_channel(address) as channel:
+        # A connection of its own, as other clients have.
+        own = [("grpc.use_local_subchannel_pool", 1)]
+        async with grpc.aio.insecure_channel(address, options=own) as channel:
             watch: Any = channel.unary_stream(
                 self.method,
                 request_serializer=type(request).SerializeToString,

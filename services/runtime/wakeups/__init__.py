@@ -9,7 +9,7 @@ are sent after the commit, and many at once go together.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Protocol
 
@@ -26,7 +26,7 @@ _SEPARATOR = " "
 _EQUALS = "="
 # In the place of a feed's name: its revision is the time, in milliseconds since 1970. No feed has
 # this name, so that a process which does not know of it looks for no feed in vain.
-_STORED_AT = "@"
+STORED_AT = "@"
 _REVISIONS = range(1, 1 << 63)
 _LONGEST_TIME = 20
 
@@ -110,8 +110,8 @@ class Wakeups:
 
     def _take(self, payload: str) -> None:
         try:
-            for feed, revision in _read(payload):
-                if feed == _STORED_AT:
+            for feed, revision in news_in(payload):
+                if feed == STORED_AT:
                     WAKEUP_DELAY.observe(max(time.time() - revision / 1000, 0))
                 else:
                     self._learn(feed, revision)
@@ -124,8 +124,8 @@ class Wakeups:
             await self._has_pending.wait()
             since = self._pending_since
             news = self._take_pending()
-            told = {_STORED_AT: int(since * 1000)} | news
-            payload = _SEPARATOR.join(map(_spelled, told, told.values()))
+            told = {STORED_AT: int(since * 1000)} | news
+            payload = payload_of(told)
             try:
                 await self._carrier.send(payload)
                 await asyncio.sleep(_GATHERING_SECONDS)
@@ -150,11 +150,12 @@ class Wakeups:
         return taken
 
 
-def _spelled(feed: str, revision: int) -> str:
-    return f"{feed}{_EQUALS}{revision}"
+def payload_of(news: Mapping[str, int]) -> str:
+    """Feeds and their revisions as a payload."""
+    return _SEPARATOR.join(map(_spelled, news, news.values()))
 
 
-def _read(payload: str) -> Iterator[tuple[str, int]]:
+def news_in(payload: str) -> Iterator[tuple[str, int]]:
     """The feeds that a payload names, and their revisions.
 
     Raises:
@@ -165,3 +166,7 @@ def _read(payload: str) -> Iterator[tuple[str, int]]:
         if not feed or int(revision) not in _REVISIONS:
             raise ValueError("neither feed nor revision")
         yield feed, int(revision)
+
+
+def _spelled(feed: str, revision: int) -> str:
+    return f"{feed}{_EQUALS}{revision}"
