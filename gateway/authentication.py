@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from inglenook.access.v1.access_pb2 import Access
 
 from contract.methods import Method
+from gateway.limits import ISSUER_HEADER, SUBJECT_HEADER
 from gateway.settings import GatewaySettings
 from gateway.tls import tls_to
 from services.runtime.settings import TrustedIssuer
@@ -85,6 +86,10 @@ def _provider(name: str, issuer: TrustedIssuer, leeway: float) -> dict[str, obje
         # Named, or a token in the query would do as well, and end up in logs.
         "from_headers": [{"name": "authorization", "value_prefix": "Bearer "}],
         "clock_skew_seconds": int(leeway) or 1,
+        "claim_to_headers": [
+            {"header_name": ISSUER_HEADER, "claim_name": "iss"},
+            {"header_name": SUBJECT_HEADER, "claim_name": "sub"},
+        ],
         # One that verified is not verified again until it expires, and all requests that carry it
         # share what it says: each would keep that for as long as it lasts, a watch for hours.
         "jwt_cache_config": {"jwt_cache_size": _KEPT_TOKENS},

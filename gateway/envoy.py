@@ -13,18 +13,22 @@ from contract.methods import Method
 from gateway.admin import admin, admin_clusters
 from gateway.authentication import key_file_listeners, key_set_clusters
 from gateway.filters import http_filters
+from gateway.limits import ISSUER_HEADER, SUBJECT_HEADER
 from gateway.metrics import metrics_listeners
 from gateway.replies import local_replies
 from gateway.routes import call_routes, health_routes, nowhere
 from gateway.settings import GatewaySettings
-from gateway.tracing import collector_clusters, flushing, tracing
+from gateway.tracing import HEADERS_FROM_OUTSIDE, collector_clusters, flushing, tracing
 from gateway.upstreams import clusters
 from gateway.web import largest_file, web_clusters, web_routes
 from services.runtime.settings import TracingSettings
 
 _NETWORK = "type.googleapis.com/envoy.extensions.filters.network"
 _BOOTSTRAP = "type.googleapis.com/envoy.extensions.bootstrap"
+_EARLY = "type.googleapis.com/envoy.extensions.http.early_header_mutation"
 _LOGGERS = "type.googleapis.com/envoy.extensions.access_loggers"
+_OURS = (ISSUER_HEADER, SUBJECT_HEADER)
+"""Headers that mean something within the gateway, and nothing when they come from outside."""
 _LOG_LINE = {
     "time": "%START_TIME%",
     "service": "gateway",
@@ -102,6 +106,7 @@ def _http(
             "stat_prefix": "public",
             "codec_type": "AUTO",
             "use_remote_address": True,
+            "xff_num_trusted_hops": settings.trusted_proxies,
             "server_header_transformation": "PASS_THROUGH",
             # A request id from outside could be anyone's: every request gets a fresh one.
             "generate_request_id": True,
@@ -121,7 +126,8 @@ def _http(
                 "max_concurrent_streams": 1000,
                 "connection_keepalive": {"interval": "30s", "timeout": "20s"},
             },
-            "local_reply_config": local_replies(),
+            "early_header_mutation_extensions": [_forgetting(*_OURS, *HEADERS_FROM_OUTSIDE)],
+            "local_reply_config": local_replies(settings),
             **tracing(traces),
             "access_log": [
                 {
@@ -140,6 +146,7 @@ def _http(
                     {
                         "name": "public",
                         "domains": ["*"],
+                        "request_headers_to_remove": list(_OURS),
                         "routes": [
                             *call_routes(settings, served),
                             *health_routes(),
@@ -151,5 +158,16 @@ def _http(
                 ],
             },
             "http_filters": http_filters(settings, served),
+        },
+    }
+
+
+def _forgetting(*headers: str) -> dict[str, object]:
+    """Takes headers from a request before anything looks at it."""
+    return {
+        "name": "envoy.http.early_header_mutation.header_mutation",
+        "typed_config": {
+            "@type": f"{_EARLY}.header_mutation.v3.HeaderMutation",
+            "mutations": [{"remove": name} for name in headers],
         },
     }

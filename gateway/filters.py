@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from contract.methods import Method
 from gateway.authentication import token_filter
+from gateway.limits import limits_by_address, limits_by_person
 from gateway.settings import GatewaySettings
 from gateway.upstreams import cluster_of
 
@@ -89,8 +90,10 @@ def http_filters(settings: GatewaySettings, served: list[Method]) -> list[dict[s
         _where_asked_for(_health("/readyz", cluster_min_healthy_percentages=ready)),
         _where_asked_for(_filter(_CORS, "cors.v3.Cors")),
         _where_asked_for(_filter(_GRPC_WEB, "grpc_web.v3.GrpcWeb")),
+        *limits_by_address(settings),
         _where_asked_for(_transcoder(settings, served)),
         token_filter(settings, served),
+        *limits_by_person(settings),
         _filter(_BUFFER, "buffer.v3.Buffer", max_request_bytes=settings.max_request_bytes),
         _filter("envoy.filters.http.router", "router.v3.Router", suppress_envoy_headers=True),
     ]

@@ -6,11 +6,14 @@ To a gRPC caller an error is a status with its details in a trailer; to anyone e
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import quote
 
 import grpc
 from google.protobuf import json_format
 from inglenook.errors.v1.errors_pb2 import Reason
 
+from gateway.limits import LIMITED, seconds_to_wait
+from gateway.settings import GatewaySettings
 from services.runtime.errors import Refusal, dependency_unavailable, request_malformed
 from services.runtime.tokens import token_expired, token_invalid, token_missing
 
@@ -23,6 +26,8 @@ _IS_GRPC = (
     " && request.headers['content-type'].startsWith('application/grpc')"
     " && !('x-envoy-original-path' in request.headers))"
 )
+_PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
+"""What stands in a `grpc-message` as it is (gRPC's HTTP/2 mapping, "Percent-Encoded")."""
 _NOT_ADMITTED = "response.code_details.startsWith('jwt_authn_access_denied')"
 
 
@@ -33,6 +38,8 @@ class _Reply:
     condition: str
     http_status: int
     refusal: Refusal
+    retry_seconds: int = 0
+    """When to try again, if it is known."""
 
 
 def route_not_found() -> Refusal:
@@ -51,6 +58,16 @@ def request_too_large() -> Refusal:
     )
 
 
+def rate_limited(retry_seconds: int) -> Refusal:
+    """More requests came from the person, or the address, than may come in a minute."""
+    return Refusal(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        Reason.REASON_RATE_LIMITED,
+        "Too many requests came from you or from your address. Try again after the delay given.",
+        retry_after=retry_seconds,
+    )
+
+
 _REPLIES = (
     _Reply(f"{_NOT_ADMITTED} && response.code_details.contains('missing')", 401, token_missing()),
     _Reply(f"{_NOT_ADMITTED} && response.code_details.contains('expired')", 401, token_expired()),
@@ -62,10 +79,18 @@ _REPLIES = (
 )
 
 
-def local_replies() -> dict[str, object]:
+def local_replies(settings: GatewaySettings) -> dict[str, object]:
     """Envoy's LocalReplyConfig: for each reply, how it reads over gRPC and as JSON."""
+    seconds = seconds_to_wait(settings)
+    limited = _Reply(
+        f"response.code_details == '{LIMITED}'", 429, rate_limited(seconds), retry_seconds=seconds
+    )
     return {
-        "mappers": [mapper for reply in _REPLIES for mapper in (_over_grpc(reply), _as_json(reply))]
+        "mappers": [
+            mapper
+            for reply in (limited, *_REPLIES)
+            for mapper in (_over_grpc(reply), _as_json(reply))
+        ]
     }
 
 
@@ -73,8 +98,14 @@ def _over_grpc(reply: _Reply) -> Mapping[str, object]:
     details = base64.b64encode(reply.refusal.status().SerializeToString()).decode().rstrip("=")
     return {
         "filter": _when(f"({reply.condition}) && {_IS_GRPC}"),
-        "body": {"inline_string": reply.refusal.message},
+        # Nothing but headers: gRPC-Web would make a status of its own for what has a body.
+        "status_code": 200,
+        "body_format_override": {
+            "text_format_source": {"inline_string": ""},
+            "content_type": "application/grpc",
+        },
         "headers_to_add": [
+            _header("grpc-message", quote(reply.refusal.message, safe=_PLAIN)),
             _header("grpc-status", str(reply.refusal.code.value[0])),
             _header("grpc-status-details-bin", details),
         ],
@@ -87,6 +118,9 @@ def _as_json(reply: _Reply) -> Mapping[str, object]:
         "filter": _when(reply.condition),
         "status_code": reply.http_status,
         "body": {"inline_string": body},
+        "headers_to_add": (
+            [_header("retry-after", str(reply.retry_seconds))] if reply.retry_seconds else []
+        ),
         "body_format_override": {
             "text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"},
             "content_type": "application/json",

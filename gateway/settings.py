@@ -35,6 +35,14 @@ class GatewaySettings(IdentitySettings, StoppingSettings):
     """The origins whose pages may call, exactly as browsers send them. As a JSON list."""
     max_request_bytes: Annotated[int, Field(ge=1024)] = 1 << 20
     """The largest request body."""
+    person_requests_per_minute: Annotated[int, Field(ge=0)] = 1_200
+    """How many requests a person may make in a minute, all of them at once if need be; 0: any."""
+    address_requests_per_minute: Annotated[int, Field(ge=0)] = 6_000
+    """How many requests may come from an address in a minute, of all its people; 0: any. Of IPv6 it
+    is the first 64 bits that count as one."""
+    trusted_proxies: Annotated[int, Field(ge=0, le=10)] = 0
+    """How many proxies stand before the gateway, each of which adds to `x-forwarded-for` whom it
+    was called by. With too few here all callers have a proxy's address, with too many any."""
     web_folder: Path | None = None
     """The built web app: `index.html` and `assets/`. Default: none is served."""
     clerk_publishable_key: Annotated[str, Field(pattern=r"^$|^pk_(test|live)_[A-Za-z0-9+/=]+$")] = (

@@ -9,10 +9,12 @@ from urllib.parse import urlsplit
 from gateway.tls import tls_to
 from services.runtime.settings import TracingSettings
 
+HEADERS_FROM_OUTSIDE = ("traceparent", "tracestate", "x-client-trace-id", "x-envoy-force-trace")
+"""The headers in which strangers would tell of their own traces."""
+
 _EXTENSIONS = "type.googleapis.com/envoy.extensions"
 _COLLECTOR = "collector"
 _OF_PEOPLE = ("peer.address", "user_agent")
-_FROM_OUTSIDE = ("traceparent", "tracestate", "x-client-trace-id", "x-envoy-force-trace")
 
 
 def tracing(settings: TracingSettings) -> dict[str, object]:
@@ -20,16 +22,6 @@ def tracing(settings: TracingSettings) -> dict[str, object]:
     if not settings.endpoint:
         return {}
     return {
-        "early_header_mutation_extensions": [
-            {
-                "name": "envoy.http.early_header_mutation.header_mutation",
-                "typed_config": {
-                    "@type": f"{_EXTENSIONS}.http.early_header_mutation.header_mutation.v3"
-                    ".HeaderMutation",
-                    "mutations": [{"remove": name} for name in _FROM_OUTSIDE],
-                },
-            }
-        ],
         "tracing": {
             "provider": {
                 "name": "envoy.tracers.opentelemetry",

@@ -263,6 +263,9 @@ class Stack:
             "INGLENOOK_ENVIRONMENT": "development",
             # There is nobody else to call.
             "INGLENOOK_LAME_DUCK_SECONDS": "0",
+            # And whoever calls, calls from here.
+            "INGLENOOK_ADDRESS_REQUESTS_PER_MINUTE": "0",
+            "INGLENOOK_PERSON_REQUESTS_PER_MINUTE": "0",
         }
         if self.is_for_development:
             defaults["INGLENOOK_DEVELOPMENT_ISSUER"] = str(self.home.development_issuer)

@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import grpc
 import httpx
 
 from local.stack import Stack, free_ports
@@ -96,3 +98,16 @@ def started_gateway(
         yield gateway
     finally:
         gateway.stop()
+
+
+@contextmanager
+def served(
+    service: str, handlers: "dict[str, grpc.RpcMethodHandler[bytes, bytes]]"
+) -> Iterator[str]:
+    """A service with handlers of the test's own; gives its address."""
+    server = grpc.server(ThreadPoolExecutor())
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, handlers)])
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    yield address
+    server.stop(None).wait()

@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, aclosing, asynccontextmanager, contextmanager
+from contextlib import ExitStack, aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -17,7 +17,7 @@ import pytest
 from local.home import SERVICES
 from local.stack import Stack, free_ports
 from tests.integration.eventually import eventually
-from tests.integration.gateways import Gateway, started_gateway, trusting_as
+from tests.integration.gateways import Gateway, served, started_gateway, trusting_as
 from tests.integration.replicas import start_replica
 from tests.integration.streams import WAYS, Feed, RefusedError, feed_of
 
@@ -297,16 +297,3 @@ def test_a_gateway_that_stops_says_so_and_lets_calls_under_way_finish(
         may_end.set()
         assert call.result().status_code == httpx.codes.OK
         assert gateway.process.wait(_PATIENCE_SECONDS) == 0
-
-
-@contextmanager
-def served(
-    service: str, handlers: "dict[str, grpc.RpcMethodHandler[bytes, bytes]]"
-) -> Iterator[str]:
-    """A service with handlers of the test's own; gives its address."""
-    server = grpc.server(ThreadPoolExecutor())
-    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, handlers)])
-    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-    server.start()
-    yield address
-    server.stop(None).wait()
