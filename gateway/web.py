@@ -154,8 +154,12 @@ def _page_headers(settings: GatewaySettings) -> dict[str, str]:
     }
 
 
-def _configuration(settings: GatewaySettings) -> dict[str, str]:
-    """How people sign in, as the app reads it."""
+def _configuration(settings: GatewaySettings) -> dict[str, object]:
+    """What the app is told: which services answer behind this gateway, and how people sign in."""
+    return {"services": sorted(settings.upstreams), **_way_of_signing_in(settings)}
+
+
+def _way_of_signing_in(settings: GatewaySettings) -> dict[str, str]:
     if settings.development_sign_in is not None:
         return {"signIn": "development", "person": settings.development_person}
     if settings.clerk_publishable_key:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, Route, async_playwright, expect
 
 from contract.folders import ROOT
 from local.stack import Stack
@@ -21,6 +21,10 @@ from tests.replies import Reply
 OpenTab = Callable[..., Awaitable[Tab]]
 BeginReply = Callable[[Tab, str], Awaitable[Reply]]
 
+# As the app itself remembers in a tab whom it signed in, until they sign out.
+_REMEMBER = """if (sessionStorage.getItem("inglenook.person") === null) {
+    sessionStorage.setItem("inglenook.person", "%s");
+}"""
 _QUIET = (
     "--no-sandbox",
     "--disable-gpu",
@@ -51,12 +55,24 @@ async def running_browser(*arguments: str) -> AsyncIterator[Browser]:
         await running.close()
 
 
+async def _without_responder(route: Route) -> None:
+    answer = await route.fetch()
+    configuration = await answer.json()
+    configuration["services"] = [
+        name for name in configuration["services"] if "RespondService" not in name
+    ]
+    await route.fulfill(json=configuration)
+
+
 @pytest_asyncio.fixture
 async def open_tab(browser: Browser, stack: Stack) -> AsyncIterator[OpenTab]:
-    """Opens a tab in a browser of its own, and signs a person in there."""
+    """Opens a tab in a browser of its own, in which a person is signed in.
+
+    Nobody answers them but the test, unless they are `answered`.
+    """
     async with AsyncExitStack() as opened:
 
-        async def open_one(person: str, **settings: object) -> Tab:
+        async def open_one(person: str, *, answered: bool = False, **settings: object) -> Tab:
             context = await browser.new_context(
                 base_url=stack.url,
                 locale="en-GB",
@@ -64,8 +80,12 @@ async def open_tab(browser: Browser, stack: Stack) -> AsyncIterator[OpenTab]:
                 **settings,  # type: ignore[arg-type]
             )
             opened.push_async_callback(context.close)
+            await context.add_init_script(_REMEMBER % person)
+            if not answered:
+                await context.route("**/configuration.json", _without_responder)
             tab = Tab(await context.new_page(), person)
-            await tab.sign_in()
+            await tab.page.goto("/")
+            await expect(tab.new_conversation).to_be_visible()
             return tab
 
         yield open_one

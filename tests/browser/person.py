@@ -18,17 +18,11 @@ class Tab:
         if kind == "error" and "Content Security Policy" in text:
             self.faults.append(text)
 
-    async def sign_in(self) -> None:
-        await self.page.goto("/")
-        await self.page.get_by_label("Your name").fill(self.person)
-        await self.page.get_by_role("button", name="Sign in").click()
-        await expect(self.page.get_by_role("button", name="New conversation")).to_be_visible()
-
     async def second(self) -> "Tab":
         """Another tab of the same person in the same browser, which shows the same."""
         other = Tab(await self.page.context.new_page(), self.person)
-        await other.sign_in()
         await other.page.goto(self.page.url)
+        await expect(other.new_conversation).to_be_visible()
         return other
 
     async def note_trouble(self) -> None:
@@ -51,9 +45,14 @@ class Tab:
 
     async def begin(self) -> None:
         before = self.page.url
-        await self.page.get_by_role("button", name="New conversation").click()
+        await self.new_conversation.click()
         await self.page.wait_for_url(lambda url: url != before and "/conversations/" in url)
         await expect(self.field).to_be_focused()
+
+    async def choose(self, what: str) -> None:
+        """Chooses from the menu of the conversation."""
+        await self.page.get_by_label("This conversation").first.click()
+        await self.page.get_by_role("button", name=what).click()
 
     async def write(self, text: str) -> None:
         await self.field.fill(text)
@@ -65,6 +64,10 @@ class Tab:
         await expect(
             self.page.locator("[data-delivery]:not([data-delivery=stored])")
         ).to_have_count(0)
+
+    @property
+    def new_conversation(self) -> Locator:
+        return self.page.get_by_role("button", name="New conversation")
 
     @property
     def field(self) -> Locator:

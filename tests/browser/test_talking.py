@@ -2,12 +2,19 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
-from playwright.async_api import expect
+import httpx
+from playwright.async_api import Download, expect
 
 from local.stack import Stack
+from services.runtime.identity import user_id_of
+from services.runtime.settings import DEVELOPMENT_ISSUER
 from tests.browser.conftest import BeginReply, OpenTab
+from tests.browser.person import Tab
 
 
 async def test_a_reply_grows_in_every_tab_of_the_person(
@@ -36,18 +43,14 @@ async def test_a_reply_grows_in_every_tab_of_the_person(
 async def test_a_conversation_is_renamed_completed_and_resumed(open_tab: OpenTab) -> None:
     bob = await open_tab("bob")
     await bob.begin()
-    menu = bob.page.get_by_label("This conversation").first
-    await menu.click()
-    await bob.page.get_by_role("button", name="Rename").click()
+    await bob.choose("Rename")
     await bob.page.get_by_label("Title").fill("About work")
     await bob.page.keyboard.press("Enter")
     await expect(bob.page.get_by_role("heading", name="About work")).to_be_visible()
     await expect(bob.conversations.first).to_contain_text("About work")
-    await menu.click()
-    await bob.page.get_by_role("button", name="Complete").click()
+    await bob.choose("Complete")
     await expect(bob.conversations.first).to_contain_text("completed")
-    await menu.click()
-    await bob.page.get_by_role("button", name="Resume").click()
+    await bob.choose("Resume")
     await expect(bob.conversations.first).not_to_contain_text("completed")
 
 
@@ -68,16 +71,14 @@ async def test_a_deletion_can_be_taken_back_and_else_is_carried_out(open_tab: Op
         await dora.begin()
         await dora.write("To be forgotten.")
         await dora.sees("To be forgotten.")
-        await dora.page.get_by_label("This conversation").first.click()
-        await dora.page.get_by_role("button", name="Delete").click()
+        await dora.choose("Delete")
         await expect(dora.conversations).to_have_count(0)
         if wanted == "Undo":
             await dora.page.get_by_role("button", name="Undo").click()
             await expect(dora.conversations).to_have_count(1)
             await dora.conversations.first.click()
             await dora.sees("To be forgotten.")
-            await dora.page.get_by_label("This conversation").first.click()
-            await dora.page.get_by_role("button", name="Delete").click()
+            await dora.choose("Delete")
     await expect(dora.page.get_by_role("button", name="Undo")).to_have_count(0, timeout=30_000)
     await dora.page.reload()
     await expect(dora.page.get_by_text("No conversations yet")).to_be_visible()
@@ -106,16 +107,29 @@ async def test_a_conversation_is_exported_as_it_can_be_imported(
     await frank.begin()
     await frank.write("Keep this.")
     await frank.sees("Keep this.")
-    await frank.page.get_by_label("This conversation").first.click()
     async with frank.page.expect_download() as download:
-        await frank.page.get_by_role("button", name="Export").click()
-    file = tmp_path / "export.json"
-    await (await download.value).save_as(file)
-    (request,) = json.loads(file.read_text())
+        await frank.choose("Export")
+    (request,) = await _read(await download.value, tmp_path)
     assert [message["content"] for message in request["messages"]] == ["Keep this."]
 
 
-async def test_an_account_is_erased_and_leaves_a_receipt(open_tab: OpenTab) -> None:
+async def test_everything_of_a_person_is_exported_as_one_file(
+    open_tab: OpenTab, tmp_path: Path
+) -> None:
+    greta = await open_tab("greta")
+    for text in ("In the first.", "In the second."):
+        await greta.begin()
+        await greta.write(text)
+        await greta.sees(text)
+    await greta.page.get_by_role("link", name="Account").click()
+    async with greta.page.expect_download() as download:
+        await greta.page.get_by_role("button", name="Export everything").click()
+    parts = json.dumps(await _read(await download.value, tmp_path))
+    assert all(text in parts for text in ("greta@example.com", "In the first.", "In the second."))
+    await expect(greta.page.get_by_text("Your file is saved.")).to_be_visible()
+
+
+async def test_an_account_is_erased_and_leaves_a_receipt(open_tab: OpenTab, tmp_path: Path) -> None:
     gina = await open_tab("gina-who-leaves")
     await gina.begin()
     await gina.write("Nobody shall read this.")
@@ -125,26 +139,69 @@ async def test_an_account_is_erased_and_leaves_a_receipt(open_tab: OpenTab) -> N
     await gina.page.get_by_role("button", name="Erase my account").click()
     await expect(gina.page.get_by_role("heading", name="Your account is erased")).to_be_visible()
     await expect(gina.page.locator(".receipt dd").nth(2)).to_have_text("1")
+    async with gina.page.expect_download() as download:
+        await gina.page.get_by_role("button", name="Save the receipt").click()
+    receipt = await _read(await download.value, tmp_path)
+    assert receipt["complete"] is True
+    assert receipt["userId"] == str(user_id_of(DEVELOPMENT_ISSUER, gina.person))
 
 
-async def test_a_second_person_sees_nothing_of_the_first(open_tab: OpenTab, stack: Stack) -> None:
-    alice, mallory = await open_tab("harriet"), await open_tab("mallory")
-    await alice.begin()
-    await alice.write("For nobody else.")
-    await alice.sees("For nobody else.")
-    await mallory.page.goto(alice.page.url.replace(stack.url, ""))
-    await expect(mallory.page.get_by_text("This conversation is not there.")).to_be_visible()
-    await expect(mallory.conversations).to_have_count(0)
-    assert "For nobody else." not in await mallory.page.content()
+async def test_what_was_said_on_different_days_is_told_apart(
+    open_tab: OpenTab, stack: Stack
+) -> None:
+    hugo = await open_tab("hugo")
+    await hugo.begin()
+    times = ("2024-12-31T12", "2025-01-05T12", "2025-03-10T12", "2025-03-11T12", "2025-03-11T13")
+    await _import(stack, hugo, times)
+    await hugo.page.clock.set_fixed_time("2025-03-11T20:00:00Z")
+    await hugo.page.reload()
+    await hugo.sees(*times)
+    days = ["December 31, 2024", "Sunday, January 5", "Yesterday", "Today"]
+    await expect(hugo.page.locator(".day")).to_have_text(days)
 
 
-async def test_nothing_is_kept_in_the_browser_but_who_is_signed_in(open_tab: OpenTab) -> None:
-    ida = await open_tab("ida")
-    await ida.begin()
-    await ida.write("Only in memory.")
-    await ida.sees("Only in memory.")
-    kept = await ida.page.evaluate(
-        "[Object.keys(localStorage), Object.entries(sessionStorage), document.cookie]"
-    )
-    assert kept == [[], [["inglenook.person", "ida"]], ""]
-    assert await ida.page.evaluate("indexedDB.databases()") == []
+async def test_what_is_refused_comes_back_with_the_reason(open_tab: OpenTab) -> None:
+    ivan = await open_tab("ivan")
+    await ivan.begin()
+    await ivan.field.fill("Before the gap, after the gap.")
+    await ivan.field.evaluate("field => field.setRangeText('\\0', 14, 15)")
+    await ivan.field.press("End")
+    await ivan.field.press_sequentially(" More.")
+    await ivan.page.get_by_role("button", name="Send").click()
+    await expect(ivan.page.get_by_role("alert")).to_contain_text("This was not sent.")
+    await expect(ivan.messages).to_have_count(0)
+    await expect(ivan.field).to_have_value("Before the gap\0 after the gap. More.")
+
+
+async def test_a_message_that_is_too_long_is_told_before_it_is_sent(open_tab: OpenTab) -> None:
+    jana = await open_tab("jana")
+    await jana.begin()
+    await jana.field.fill("🔥" * 50_000)
+    await expect(jana.page.get_by_text("50,000 of 50,000 characters")).to_be_visible()
+    await expect(jana.page.get_by_role("button", name="Send")).to_be_enabled()
+    await jana.field.fill("🔥" * 50_001)
+    await expect(jana.page.get_by_role("button", name="Send")).to_be_disabled()
+
+
+async def _read(download: Download, folder: Path) -> Any:  # noqa: ANN401 - as json.loads
+    file = folder / "export.json"
+    await download.save_as(file)
+    return json.loads(file.read_text())
+
+
+async def _import(stack: Stack, tab: Tab, times: Sequence[str]) -> None:
+    """Says something at each of the times, which is what is said."""
+    messages = [
+        {
+            "sessionId": tab.session_id,
+            "messageId": str(uuid4()),
+            "role": "ROLE_USER",
+            "content": time,
+            "createTime": f"{time}:00:00Z",
+        }
+        for time in times
+    ]
+    headers = {"authorization": f"Bearer {stack.token(tab.person)}"}
+    async with httpx.AsyncClient(base_url=stack.url, headers=headers, trust_env=False) as client:
+        answer = await client.post("/v1/messages:import", json=[{"messages": messages}])
+    answer.raise_for_status()

@@ -94,8 +94,14 @@ def test_calls_keep_their_answers(web: httpx.Client) -> None:
     assert web.get("/healthz", headers=PAGE).status_code == 200
 
 
+def test_the_app_is_told_which_services_answer(web: httpx.Client) -> None:
+    services = web.get("/configuration.json").json()["services"]
+    assert "inglenook.messages.v1.MessagesService" in services
+
+
 def test_the_development_sign_in_gives_a_token_for_whoever_is_named(web: httpx.Client) -> None:
-    assert web.get("/configuration.json").json() == {"signIn": "development", "person": ""}
+    configuration = web.get("/configuration.json").json()
+    assert (configuration["signIn"], configuration["person"]) == ("development", "")
     token = web.post("/development/token", json={"person": "ann"}).json()["token"]
     me = web.get("/v1/me", headers={"authorization": f"Bearer {token}"}).json()
     assert me["user"]["email"] == "ann@example.com"

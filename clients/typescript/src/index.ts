@@ -14,6 +14,7 @@ export {
   Role,
   type SearchHit,
 } from "./generated/inglenook/messages/v1/messages_pb.js";
+export { RespondService } from "./generated/inglenook/respond/v1/respond_pb.js";
 export {
   type Session,
   SessionSchema,

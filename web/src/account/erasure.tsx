@@ -4,7 +4,9 @@ import { useInglenook } from "inglenook/react";
 import { type FormEvent, type ReactNode, useState } from "react";
 import { advice } from "../shell/advice";
 import { Flame } from "../shell/flame";
+import { saveReceipt } from "./export";
 
+const WHEN = { dateStyle: "long", timeStyle: "short", hourCycle: "h23" } as const;
 const CONFIRMATION = "ERASE";
 // The other services tell within moments what they erased.
 const LOOKS = 20;
@@ -73,10 +75,10 @@ export function ErasedPage(props: { receipt: ErasureReceipt }): ReactNode {
     <main className="sign-in">
       <Flame />
       <h1>Your account is erased</h1>
-      <p>This receipt shows only now. Keep it if you want to.</p>
+      <p>This receipt shows only now. Save it if you want to keep it.</p>
       <dl className="receipt">
         <dt>Erased</dt>
-        <dd>{time?.toLocaleString("en", { dateStyle: "long", timeStyle: "short" })}</dd>
+        <dd>{time?.toLocaleString("en", WHEN)}</dd>
         <dt>Conversations</dt>
         <dd>{receipt.sessions.toString()}</dd>
         <dt>Messages</dt>
@@ -91,6 +93,9 @@ export function ErasedPage(props: { receipt: ErasureReceipt }): ReactNode {
       {!receipt.complete && (
         <p role="status">Some of it is still being destroyed; that goes on by itself.</p>
       )}
+      <button type="button" className="primary" onClick={() => saveReceipt(receipt)}>
+        Save the receipt
+      </button>
       <button type="button" onClick={() => location.assign("/")}>
         Close
       </button>

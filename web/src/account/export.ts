@@ -1,5 +1,11 @@
 import { toJson, toJsonString } from "@bufbuild/protobuf";
-import { ExportMeResponseSchema, type Inglenook, MessageSchema } from "inglenook";
+import {
+  type ErasureReceipt,
+  ErasureReceiptSchema,
+  ExportMeResponseSchema,
+  type Inglenook,
+  MessageSchema,
+} from "inglenook";
 
 /**
  * Saves everything that was said in a session as a file that can be imported again. It goes on after
@@ -24,7 +30,7 @@ export async function exportMessages(client: Inglenook, sessionId: string): Prom
       }
     }
   }
-  save(parts);
+  save(`[${parts.join(",\n")}]\n`);
 }
 
 /** Saves the person's profile, sessions and all that was said in them as a file. */
@@ -33,11 +39,16 @@ export async function exportEverything(client: Inglenook): Promise<void> {
   for await (const frame of client.users.exportMe({})) {
     parts.push(toJsonString(ExportMeResponseSchema, frame));
   }
-  save(parts);
+  save(`[${parts.join(",\n")}]\n`);
 }
 
-function save(parts: readonly string[]): void {
-  const content = new Blob([`[${parts.join(",\n")}]\n`], { type: "application/json" });
+/** Saves what an erasure was confirmed by. */
+export function saveReceipt(receipt: ErasureReceipt): void {
+  save(`${toJsonString(ErasureReceiptSchema, receipt, { prettySpaces: 2 })}\n`);
+}
+
+function save(json: string): void {
+  const content = new Blob([json], { type: "application/json" });
   const link = document.createElement("a");
   link.href = URL.createObjectURL(content);
   link.download = `inglenook-${new Date().toISOString().slice(0, 10)}.json`;

@@ -1,5 +1,10 @@
 import { type ConversationItem, MessageState, Role } from "inglenook";
-import { type ReactNode, useEffect, useRef, useState } from "react";
+import { type ReactNode, useLayoutEffect, useRef, useState } from "react";
+
+const ENDS: Partial<Record<MessageState, string>> = {
+  [MessageState.INTERRUPTED]: " The reply was cut off here.",
+  [MessageState.STOPPED]: " The reply was stopped here.",
+};
 
 /**
  * Tells those who listen to the page what came in, once it is whole: a reply that grows would be read
@@ -12,7 +17,9 @@ export function Announcements(props: {
   const { items, ready } = props;
   const known = useRef<Set<string>>(undefined);
   const [said, setSaid] = useState("");
-  useEffect(() => {
+  const growing = items.some(({ message }) => message.state === MessageState.GROWING);
+  // Before anything is painted, or what was said before would be told again in between.
+  useLayoutEffect(() => {
     if (!ready) {
       return;
     }
@@ -22,15 +29,14 @@ export function Announcements(props: {
     if (known.current !== undefined) {
       const last = ended.findLast(({ message }) => !known.current?.has(message.messageId))?.message;
       if (last !== undefined) {
-        const cut = last.state === MessageState.INTERRUPTED ? " The reply was cut off here." : "";
-        setSaid(`Reply: ${last.content}${cut}`);
+        setSaid(`Reply: ${last.content}${ENDS[last.state] ?? ""}`);
       }
     }
     known.current = new Set(ended.map(({ message }) => message.messageId));
   }, [items, ready]);
   return (
     <p className="unseen" aria-live="polite">
-      {said}
+      {growing ? "A reply is being written." : said}
     </p>
   );
 }

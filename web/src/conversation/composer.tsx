@@ -1,5 +1,5 @@
 import { codePoints } from "inglenook";
-import { useInglenook, useSendMessage } from "inglenook/react";
+import { useInglenook } from "inglenook/react";
 import {
   type FormEvent,
   type KeyboardEvent,
@@ -10,6 +10,7 @@ import {
 } from "react";
 import { advice } from "../shell/advice";
 import { type Draft, draftsOf } from "./drafts";
+import { useReplies } from "./replies";
 
 const LONGEST = 50_000;
 const TELL_FROM = 45_000;
@@ -19,7 +20,7 @@ const NOTHING: Draft = { text: "", problem: "" };
 export function Composer(props: { sessionId: string }): ReactNode {
   const { sessionId } = props;
   const drafts = draftsOf(useInglenook());
-  const send = useSendMessage(sessionId);
+  const replies = useReplies();
   const [draft, setDraft] = useState(drafts.get(sessionId) ?? NOTHING);
   const field = useRef<HTMLTextAreaElement>(null);
   const length = draft.text.length > TELL_FROM ? codePoints(draft.text) : 0;
@@ -35,7 +36,7 @@ export function Composer(props: { sessionId: string }): ReactNode {
       return;
     }
     setDraft(NOTHING);
-    send(text).catch((error: unknown) => {
+    replies.say(sessionId, text).catch((error: unknown) => {
       const written = drafts.get(sessionId)?.text;
       const refused = { text: written || text, problem: `This was not sent. ${advice(error)}` };
       // Also when the person is elsewhere by now: they find it when they are back.

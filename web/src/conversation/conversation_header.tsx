@@ -16,7 +16,7 @@ export function ConversationHeader(props: {
   const { sessionId, session } = props;
   const client = useInglenook();
   const deletion = useDeletion();
-  const [renaming, setRenaming] = useState(false);
+  const [renaming, setRenaming] = useState<"not yet" | "now" | "done">("not yet");
   const [problem, setProblem] = useState("");
   const completed = session?.state === SessionState.COMPLETED;
 
@@ -29,7 +29,7 @@ export function ConversationHeader(props: {
     }
   };
   const rename = (title: string) => {
-    setRenaming(false);
+    setRenaming("done");
     void attempt(() => client.sessions.updateSession({ sessionId, title }));
   };
 
@@ -38,19 +38,19 @@ export function ConversationHeader(props: {
       <Link className="back" href="/" aria-label="All conversations">
         ‹
       </Link>
-      {renaming ? (
+      {renaming === "now" ? (
         <RenameForm
           title={session?.title ?? ""}
           onTitle={rename}
-          onLeave={() => setRenaming(false)}
+          onLeave={() => setRenaming("done")}
         />
       ) : (
         <h1>{session === undefined ? " " : titleOf(session)}</h1>
       )}
       {completed && <span className="badge">completed</span>}
-      {session !== undefined && !renaming && (
-        <Menu label="This conversation">
-          <button type="button" onClick={() => setRenaming(true)}>
+      {session !== undefined && renaming !== "now" && (
+        <Menu label="This conversation" takesFocus={renaming === "done"}>
+          <button type="button" onClick={() => setRenaming("now")}>
             Rename
           </button>
           {completed ? (

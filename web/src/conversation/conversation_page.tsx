@@ -1,11 +1,12 @@
 import { useMessages } from "inglenook/react";
 import { type ReactNode, useState } from "react";
-import type { Spot } from "../shell/address";
+import { Link, type Spot } from "../shell/address";
 import { advice } from "../shell/advice";
 import { Announcements } from "./announcements";
 import { Composer } from "./composer";
 import { ConversationHeader } from "./conversation_header";
 import { MessageList } from "./message_list";
+import { ReplyBar } from "./reply_bar";
 import { useSession } from "./session";
 
 /** One conversation: what it is called, what was said, and a place to say more. */
@@ -20,9 +21,13 @@ export function ConversationPage(props: { sessionId: string }): ReactNode {
       <section className="quiet">
         <h1>This conversation cannot be shown</h1>
         <p>{advice(messages.error)}</p>
-        <button type="button" onClick={messages.retry}>
-          Try again
-        </button>
+        {messages.error?.reason === "SESSION_NOT_FOUND" ? (
+          <Link href="/">Go to your conversations</Link>
+        ) : (
+          <button type="button" onClick={messages.retry}>
+            Try again
+          </button>
+        )}
       </section>
     );
   }
@@ -37,6 +42,7 @@ export function ConversationPage(props: { sessionId: string }): ReactNode {
         spot={spot}
       />
       <Announcements items={messages.items} ready={messages.status === "live"} />
+      <ReplyBar sessionId={sessionId} items={messages.items} />
       <Composer sessionId={sessionId} />
     </article>
   );

@@ -57,7 +57,11 @@ function about(message: Message, delivery: ConversationItem["delivery"]): string
     case MessageState.GROWING:
       return "Replying…";
     case MessageState.INTERRUPTED:
-      return `${time} · This reply was cut off here; the rest never came.`;
+      return message.content === ""
+        ? `${time} · This reply was cut off before its first word.`
+        : `${time} · This reply was cut off here; the rest never came.`;
+    case MessageState.STOPPED:
+      return `${time} · You stopped this reply here.`;
     default:
       return time;
   }

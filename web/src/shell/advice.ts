@@ -17,6 +17,8 @@ export function advice(thrown: unknown): string {
       return "This account was erased. Sign in as somebody else.";
     case "TOKEN_NOT_FRESH":
       return "Sign out and in again first, so that it is certain that it is you.";
+    case "TOO_MANY_REPLIES":
+      return "Replies to you are being written in other conversations. Wait for one, or stop it.";
     case "DATA_UNREADABLE":
       return "What is stored here cannot be read. Please tell whoever runs this server.";
   }

@@ -1,8 +1,21 @@
-import { type FocusEvent, type KeyboardEvent, type ReactNode, useRef } from "react";
+import { type FocusEvent, type KeyboardEvent, type ReactNode, useEffect, useRef } from "react";
 
-/** A few things to do, behind a button. It closes by Escape, by leaving it and by choosing. */
-export function Menu(props: { label: string; children: ReactNode }): ReactNode {
+/**
+ * A few things to do, behind a button. It closes by Escape, by leaving it and by choosing. With
+ * `takesFocus` it has the focus when it appears: it comes back after what was chosen from it is done.
+ */
+export function Menu(props: {
+  label: string;
+  takesFocus: boolean;
+  children: ReactNode;
+}): ReactNode {
+  const { takesFocus } = props;
   const details = useRef<HTMLDetailsElement>(null);
+  useEffect(() => {
+    if (takesFocus) {
+      details.current?.querySelector("summary")?.focus();
+    }
+  }, [takesFocus]);
   const close = () => details.current?.removeAttribute("open");
   const leave = (event: FocusEvent) => {
     if (!event.currentTarget.contains(event.relatedTarget)) {

@@ -1,5 +1,11 @@
-/** How people sign in here: the gateway says. */
-export type Configuration =
+/** What is behind this gateway: it says so. */
+export type Configuration = SignIn & {
+  /** The services that answer, by their full names. */
+  readonly services: readonly string[];
+};
+
+/** How people sign in. */
+type SignIn =
   | { signIn: "development"; person: string }
   | { signIn: "clerk"; publishableKey: string; origin: string }
   | { signIn: "none" };

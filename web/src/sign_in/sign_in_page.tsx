@@ -5,12 +5,18 @@ import type { Configuration } from "./configuration";
 import { rememberedPerson, signInAs } from "./development";
 import type { Identity } from "./identity";
 
+/** Somebody came in: who, and what is behind the gateway. */
+export interface Entrance {
+  readonly identity: Identity;
+  readonly services: readonly string[];
+}
+
 type Step = "starting" | "asking" | "failed" | "nobody";
 
 /** Signs in by what the gateway says, without asking where that is possible. */
 export function SignInPage(props: {
   configuration: Promise<Configuration>;
-  onSignedIn: (identity: Identity) => void;
+  onSignedIn: (entrance: Entrance) => void;
 }): ReactNode {
   const { configuration, onSignedIn } = props;
   const [step, setStep] = useState<Step>("starting");
@@ -19,14 +25,15 @@ export function SignInPage(props: {
   useEffect(() => {
     let left = false;
     const start = async () => {
-      const identity = await begin(await configuration);
+      const told = await configuration;
+      const identity = await begin(told);
       if (left) {
         return;
       }
       if (typeof identity === "string") {
         setStep(identity);
       } else if (identity !== undefined) {
-        onSignedIn(identity);
+        onSignedIn({ identity, services: told.services });
       }
     };
     start().catch((error: unknown) => {
@@ -38,10 +45,13 @@ export function SignInPage(props: {
     };
   }, [configuration, onSignedIn]);
 
-  const signIn = (person: string) => {
-    signInAs(person).then(onSignedIn, (error: unknown) => {
+  const signIn = async (person: string) => {
+    try {
+      const identity = await signInAs(person);
+      onSignedIn({ identity, services: (await configuration).services });
+    } catch (error) {
       setProblem(error instanceof Error ? error.message : "Try again.");
-    });
+    }
   };
 
   return (
@@ -49,7 +59,7 @@ export function SignInPage(props: {
       <Flame />
       <h1>Inglenook</h1>
       <p className="motto">A quiet place to talk.</p>
-      {step === "asking" && <NameForm problem={problem} onName={signIn} />}
+      {step === "asking" && <NameForm problem={problem} onName={(person) => void signIn(person)} />}
       {step === "nobody" && (
         <p role="alert">
           Nobody can sign in here yet. Whoever runs this server sets
