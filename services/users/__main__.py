@@ -92,7 +92,7 @@ def main() -> None:
     token.add_argument("--as", dest="person", required=True, help="whom it signs in: a name")
     token.add_argument("--hours", type=float, default=24.0, help="how long it is good (24)")
     add_persons_commands(
-        commands.add_parser("persons", help="decide about people whom the provider has deleted")
+        commands.add_parser("persons", help="decide about people who were deleted elsewhere")
     )
     program = Program("users", UsersSettings, run, DATA_KEYS, OUTBOX, CHECKS)
     arguments = program.main(parser, sys.argv[1:])

@@ -84,19 +84,45 @@ _BEGIN_RECEIPT = statement(
 )
 _KEY_IDS = bindparam("key_ids", type_=ARRAY(Uuid))
 _COUNT = bindparam("count", type_=BigInteger)
-# What the other services told that they erased.
+# What the other services told that they erased: what they told first, since a backup that is put
+# back makes them erase the same again.
 NOTE_SESSIONS = statement(
     update(RECEIPTS)
-    .where(_RECEIPT.user_id == _PERSON)
+    .where(_RECEIPT.user_id == _PERSON, _RECEIPT.sessions.is_(None))
     .values(sessions=_COUNT, session_key_ids=_KEY_IDS)
     .returning(_RECEIPT.user_id),
     PersonRow,
 )
 NOTE_MESSAGES = statement(
     update(RECEIPTS)
-    .where(_RECEIPT.user_id == _PERSON)
+    .where(_RECEIPT.user_id == _PERSON, _RECEIPT.messages.is_(None))
     .values(messages=_COUNT, message_key_ids=_KEY_IDS)
     .returning(_RECEIPT.user_id),
+    PersonRow,
+)
+
+
+_everybody = select(ERASED.table.c.user_id).cte("everybody")
+_ERASE_PROFILES_AGAIN = statement(
+    delete(USERS).where(USERS.c.user_id == ERASED.table.c.user_id).returning(USERS.c.user_id),
+    PersonRow,
+)
+_ERASE_KEYS_AGAIN = statement(
+    delete(DATA_KEYS.table)
+    .where(DATA_KEYS.table.c.user_id == ERASED.table.c.user_id)
+    .returning(DATA_KEYS.table.c.key_id),
+    KeyIdRow,
+)
+_FORGET_LOCKS_AGAIN = statement(
+    delete(LOCKED.table)
+    .where(LOCKED.table.c.user_id == ERASED.table.c.user_id)
+    .returning(LOCKED.table.c.user_id),
+    PersonRow,
+)
+_OWE_AGAIN = statement(
+    select(_everybody).add_cte(
+        OUTBOX.owing(ERASE_SESSIONS, _everybody), OUTBOX.owing(ERASE_MESSAGES, _everybody)
+    ),
     PersonRow,
 )
 
@@ -146,3 +172,15 @@ async def erase_within(connection: Connection, person: UUID) -> None:
     destroyed = {"key_ids": [row.key_id for row in keys]}
     await fetch_all(connection, ERASED.count, {**parameters, **counted, **destroyed})
     await fetch_all(connection, _BEGIN_RECEIPT, parameters)
+
+
+async def erase_again(database: Database) -> int:
+    """Erases everybody once more who ever was, here and elsewhere; gives how many they are.
+
+    For a database to which an older backup of the data was put back.
+    """
+    async with database.transaction() as connection:
+        await fetch_all(connection, _ERASE_PROFILES_AGAIN, {})
+        await fetch_all(connection, _ERASE_KEYS_AGAIN, {})
+        await fetch_all(connection, _FORGET_LOCKS_AGAIN, {})
+        return len(await fetch_all(connection, _OWE_AGAIN, {}))

@@ -1,11 +1,11 @@
-"""The commands that decide about locked people: `python -m services.users persons …`."""
+"""The commands about people whom operators decide about: `python -m services.users persons …`."""
 
 import argparse
 from collections.abc import AsyncIterator
 from uuid import UUID
 
 from services.runtime.database import Database, fetch_all, fetch_one
-from services.users.erasing import erase_within
+from services.users.erasing import erase_again, erase_within
 from services.users.locking import locked_people, unlock
 from services.users.store import ERASED, LOCKED
 
@@ -18,6 +18,9 @@ def add_persons_commands(parser: argparse.ArgumentParser) -> None:
     """Adds the commands to the parser of `persons`."""
     commands = parser.add_subparsers(dest="persons_command", metavar="command", required=True)
     commands.add_parser("locked", help="list the people who are locked until you decide")
+    commands.add_parser(
+        "erase-again", help="erase once more who ever was, after a backup was put back"
+    )
     for name, what in (
         ("unlock", "let a locked person in again"),
         ("erase", "erase a locked person and everything of theirs, for good"),
@@ -39,6 +42,9 @@ async def persons_lines(database: Database, arguments: argparse.Namespace) -> As
             yield f"{row.user_id}  since {since}{'' if row.has_profile else ', without a profile'}"
         if not rows:
             yield "Nobody is locked."
+        return
+    if arguments.persons_command == "erase-again":
+        yield f"Erasing {await erase_again(database):,} once more, everywhere within moments."
         return
     person: UUID = arguments.person
     if arguments.persons_command == "unlock":

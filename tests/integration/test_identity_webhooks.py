@@ -2,8 +2,6 @@
 
 import base64
 import json
-import subprocess
-import sys
 import time
 from itertools import permutations
 from pathlib import Path
@@ -30,6 +28,7 @@ from tests.integration.calls import (
     refusal_over_grpc,
     wait_for_log,
 )
+from tests.integration.commands import Done, run_command
 from tests.integration.eventually import eventually, everything_written, owed, rows, tables_with
 from tests.integration.identity_provider import ROUTE, Provider, deleted, stated
 from tests.integration.replicas import start_replica
@@ -71,15 +70,8 @@ def _has_profile(stack: Stack, subject: str) -> bool:
     return bool(rows(stack, "SELECT 1 FROM users.users WHERE user_id = %s", _id(subject)))
 
 
-def _persons(stack: Stack, *arguments: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "services.users", "persons", *arguments],
-        env=stack.service("users").environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout + done.stderr
+def _persons(stack: Stack, *arguments: str) -> Done:
+    return run_command(stack, "users", "persons", *arguments)
 
 
 def test_a_person_who_signed_up_has_a_profile_before_their_first_call(
@@ -235,8 +227,8 @@ def test_what_was_told_before_a_deletion_makes_nothing_after_it(
     assert not _has_profile(stack, subject)
     assert not rows(stack, "SELECT 1 FROM users.data_keys WHERE user_id = %s", _id(subject))
     assert someone.refused("GET", "/v1/me") == LOCKED
-    assert f"{_id(subject)}  since" in _persons(stack, "locked")[1]
-    assert _persons(stack, "unlock", str(_id(subject)))[0] == 0
+    assert f"{_id(subject)}  since" in _persons(stack, "locked").told
+    assert _persons(stack, "unlock", str(_id(subject))).code == 0
     provider.tell(stated("updated", subject, at=time.time() + 60))
     assert not _has_profile(stack, subject)
 
@@ -277,9 +269,9 @@ def test_a_locked_person_is_refused_by_every_service_until_an_operator_unlocks_t
             next(reader)
     assert refusal_over_grpc(refused.value) == LOCKED
 
-    assert f"{_id(subject)}  since" in _persons(stack, "locked")[1]
-    code, told = _persons(stack, "unlock", str(_id(subject)))
-    assert (code, told) == (0, f"Unlocked {_id(subject)}: within seconds, everywhere.\n")
+    assert f"{_id(subject)}  since" in _persons(stack, "locked").told
+    unlocked = _persons(stack, "unlock", str(_id(subject)))
+    assert unlocked == Done(0, f"Unlocked {_id(subject)}: within seconds, everywhere.\n")
     for _, path in calls[:3]:
         eventually(lambda path=path: someone.http.get(path).status_code == 200)  # type: ignore[misc]
     assert _me(someone)[0] == "Kept"
@@ -289,7 +281,7 @@ def test_a_locked_person_is_refused_by_every_service_until_an_operator_unlocks_t
     # What the operator decided about is not asked again, whenever and as what it is delivered.
     provider.tell(body, event_id=event)
     provider.tell(body)
-    assert str(_id(subject)) not in _persons(stack, "locked")[1]
+    assert str(_id(subject)) not in _persons(stack, "locked").told
     # Another deletion is another matter.
     provider.tell(deleted(subject, at=time.time() + 1))
     assert someone.refused("GET", "/v1/me") == LOCKED
@@ -301,10 +293,10 @@ def test_an_operator_erases_a_locked_person_and_nobody_else(
     someone.say(someone.new_session(), "gone")
     someone.call("GET", "/v1/me")
     for command in ("erase", "unlock"):
-        code, told = _persons(stack, command, str(_id(subject)))
-        assert (code, told) == (1, f"users: {_id(subject)} is not locked\n")
+        refused = _persons(stack, command, str(_id(subject)))
+        assert refused == Done(1, f"users: {_id(subject)} is not locked\n")
     provider.tell(deleted(subject))
-    assert _persons(stack, "erase", str(_id(subject)))[0] == 0
+    assert _persons(stack, "erase", str(_id(subject))).code == 0
     eventually(lambda: tables_with(stack, "user_id", _id(subject)) == MEMORY)
     eventually(lambda: someone.refused("GET", "/v1/me") == ERASED)
 
