@@ -26,6 +26,8 @@ def _cluster(addresses: Sequence[str], service: str) -> dict[str, object]:
     hosts = [address.rpartition(":")[0] for address in addresses]
     return {
         "name": cluster_of(addresses),
+        # Metrics are named by it, and what is before a dot is not part of a name there.
+        "alt_stat_name": service.rpartition(".")[2],
         "type": "STATIC" if all(map(_is_ip, hosts)) else "STRICT_DNS",
         "dns_lookup_family": "ALL",
         "connect_timeout": "2s",
