@@ -35,7 +35,7 @@ ENV PATH=/opt/workshop/bin:$PATH PYTHONPATH=/opt/inglenook:/opt/inglenook/genera
 FROM workshop AS contract
 COPY contract contract
 COPY protos protos
-RUN python -m contract.compile
+RUN python -m contract.compile && python -m contract.reference
 
 FROM workshop AS web
 COPY package.json package-lock.json .npmrc tsconfig.base.json ./

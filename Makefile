@@ -20,6 +20,7 @@ install: $(VENV)/.installed generated/inglenook.binpb ## Install everything into
 
 protos: $(VENV)/.installed ## Compile the contract into generated/.
 	$(BIN)/python -m contract.compile
+	$(BIN)/python -m contract.reference
 	$(BIN)/python -m contract.python $(PYTHON_CONTRACT)
 
 clients: install clients/typescript/dist/index.js ## Build the typed clients.
@@ -88,8 +89,9 @@ $(VENV)/.installed: requirements/installer.lock requirements/everything.lock
 		f"{here}\n{here}/generated\n{here}/clients/python/src\n")'
 	@touch $@
 
-generated/inglenook.binpb: $(VENV)/.installed $(shell find protos -name '*.proto') $(wildcard contract/*.py)
+generated/inglenook.binpb: $(VENV)/.installed $(shell find protos -name '*.proto') $(wildcard contract/*.py contract/*.css)
 	$(BIN)/python -m contract.compile
+	$(BIN)/python -m contract.reference
 	$(BIN)/python -m contract.python $(PYTHON_CONTRACT)
 
 clients/typescript/dist/index.js: node_modules/.installed generated/inglenook.binpb contract/typescript.py \

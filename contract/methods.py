@@ -26,6 +26,8 @@ class Route:
 
     verb: str
     template: str
+    body: str = ""
+    """The field that the body holds: `*` for all that are not in the path. Empty for no body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,6 @@ def _routes(options: MethodOptions) -> Iterator[Route]:
     for binding in (rule, *rule.additional_bindings):
         verb = binding.WhichOneof("pattern")
         if verb == "custom":
-            yield Route(binding.custom.kind, binding.custom.path)
+            yield Route(binding.custom.kind, binding.custom.path, binding.body)
         elif verb is not None:
-            yield Route(verb.upper(), getattr(binding, verb))
+            yield Route(verb.upper(), getattr(binding, verb), binding.body)

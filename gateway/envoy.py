@@ -15,6 +15,7 @@ from gateway.authentication import key_file_listeners, key_set_clusters
 from gateway.filters import http_filters
 from gateway.limits import ISSUER_HEADER, SUBJECT_HEADER
 from gateway.metrics import metrics_listeners
+from gateway.reference import largest_reference_file, reference_routes
 from gateway.replies import local_replies
 from gateway.routes import call_routes, health_routes, nowhere
 from gateway.settings import GatewaySettings
@@ -141,7 +142,9 @@ def _http(
             "route_config": {
                 "name": "public",
                 "validate_clusters": False,
-                "max_direct_response_body_size_bytes": max(4096, largest_file(settings)),
+                "max_direct_response_body_size_bytes": max(
+                    4096, largest_file(settings), largest_reference_file()
+                ),
                 "virtual_hosts": [
                     {
                         "name": "public",
@@ -151,6 +154,7 @@ def _http(
                             *call_routes(settings, served),
                             *health_routes(),
                             # The web app has what the methods leave.
+                            *reference_routes(),
                             *web_routes(settings),
                             nowhere(settings, {"prefix": "/"}),
                         ],

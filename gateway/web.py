@@ -7,17 +7,12 @@ to nothing, and the files that belong together are served together until the nex
 import base64
 import binascii
 import json
-import mimetypes
-from pathlib import Path
 
-from gateway.filters import HEADERS, of_files
+from gateway.files import ASK_AGAIN, FOR_EVER, Served, answer, header, type_of
 from gateway.routes import nowhere
 from gateway.settings import GatewaySettings
 
-_HTTP = "type.googleapis.com/envoy.extensions.filters.http"
 _SIGN_IN = "development-sign-in"
-_FOR_EVER = "public, max-age=31536000, immutable"
-_ASK_AGAIN = "no-cache"
 
 
 def web_routes(settings: GatewaySettings) -> list[dict[str, object]]:
@@ -26,17 +21,17 @@ def web_routes(settings: GatewaySettings) -> list[dict[str, object]]:
     if folder is None:
         return []
     headers = _page_headers(settings)
-    page = _Served(folder / "index.html", "text/html; charset=utf-8", _ASK_AGAIN)
+    page = Served(folder / "index.html", "text/html; charset=utf-8", ASK_AGAIN)
     assets = [
-        _Served(path, _type_of(path), _FOR_EVER)
+        Served(path, type_of(path), FOR_EVER)
         for path in sorted((folder / "assets").iterdir())
         if path.is_file()
     ]
-    configuration = _answer(
+    configuration = answer(
         {"path": "/configuration.json"},
         {"inline_string": json.dumps(_configuration(settings))},
         "application/json",
-        {**headers, "cache-control": _ASK_AGAIN},
+        {**headers, "cache-control": ASK_AGAIN},
     )
     return [
         *(asset.at({"path": f"/assets/{asset.path.name}"}, headers) for asset in assets),
@@ -48,7 +43,7 @@ def web_routes(settings: GatewaySettings) -> list[dict[str, object]]:
             nowhere(settings, {"path_separated_prefix": prefix})
             for prefix in ("/v1", "/assets", "/development")
         ),
-        page.at({"prefix": "/", "headers": [_header("accept", "contains", "text/html")]}, headers),
+        page.at({"prefix": "/", "headers": [header("accept", "contains", "text/html")]}, headers),
     ]
 
 
@@ -76,54 +71,6 @@ def web_clusters(settings: GatewaySettings) -> list[dict[str, object]]:
             },
         }
     ]
-
-
-class _Served:
-    """A file, its type, and for how long it may be kept."""
-
-    def __init__(self, path: Path, content_type: str, caching: str) -> None:
-        self.path = path
-        self._content_type = content_type
-        self._caching = caching
-
-    def at(self, match: dict[str, object], headers: dict[str, str]) -> dict[str, object]:
-        """A route to it."""
-        body = {"filename": str(self.path.resolve())}
-        return _answer(match, body, self._content_type, {**headers, "cache-control": self._caching})
-
-
-def _answer(
-    match: dict[str, object], body: dict[str, str], content_type: str, headers: dict[str, str]
-) -> dict[str, object]:
-    reading = _header(":method", "safe_regex", {"regex": "GET|HEAD"})
-    others = match.get("headers")
-    conditions = [reading, *(others if isinstance(others, list) else [])]
-    return {
-        "match": {**match, "headers": conditions},
-        "direct_response": {"status": 200, "body": body},
-        # Before the filters, since compression asks for it.
-        "response_headers_to_add": [_overwriting("content-type", content_type)],
-        "typed_per_filter_config": {
-            **of_files(),
-            HEADERS: {
-                "@type": f"{_HTTP}.header_mutation.v3.HeaderMutationPerRoute",
-                "mutations": {
-                    "response_mutations": [
-                        {"append": _overwriting(key, value)} for key, value in headers.items()
-                    ]
-                },
-            },
-        },
-    }
-
-
-def _overwriting(key: str, value: str) -> dict[str, object]:
-    header = {"key": key, "value": value}
-    return {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-
-
-def _header(name: str, how: str, what: object) -> dict[str, object]:
-    return {"name": name, "string_match": {how: what}}
 
 
 def _page_headers(settings: GatewaySettings) -> dict[str, str]:
@@ -192,9 +139,3 @@ def _clerk_origin(key: str) -> str:
     except (binascii.Error, UnicodeDecodeError):
         host = ""
     return f"https://{host.removesuffix('$')}"
-
-
-def _type_of(path: Path) -> str:
-    guessed, _ = mimetypes.guess_type(path.name)
-    kind = guessed or "application/octet-stream"
-    return f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
