@@ -110,7 +110,13 @@ def _settings() -> dict[str, str]:
 def _ports() -> Ports:
     gateway = _port("INGLENOOK_PORT", 8080)
     first = _port("INGLENOOK_SERVICE_PORT", 50051)
-    ports = Ports(gateway=gateway, users=first, sessions=first + 1, messages=first + 2)
+    ports = Ports(
+        gateway=gateway,
+        users=first,
+        sessions=first + 1,
+        messages=first + 2,
+        responder=first + 3,
+    )
     if not os.environ.get("INGLENOOK_METRICS_PORT"):
         return ports
     shown = _port("INGLENOOK_METRICS_PORT", 0)
@@ -120,12 +126,13 @@ def _ports() -> Ports:
         sessions_metrics=shown + 1,
         messages_metrics=shown + 2,
         gateway_metrics=shown + 3,
+        responder_metrics=shown + 4,
     )
 
 
 def _port(variable: str, default: int) -> int:
     given = os.environ.get(variable) or str(default)
-    if not given.isdecimal() or not 0 < int(given) <= _HIGHEST_PORT - 3:
+    if not given.isdecimal() or not 0 < int(given) <= _HIGHEST_PORT - 4:
         raise StackError(f"{variable} is not a port: {given}")
     return int(given)
 
@@ -133,7 +140,7 @@ def _port(variable: str, default: int) -> int:
 def _welcome(stack: Stack, seconds: float) -> str:
     look = "" if _web() is None else f" Open {stack.url} in a browser."
     runs = (
-        f"Inglenook runs at {stack.url} (users, sessions, messages, gateway;"
+        f"Inglenook runs at {stack.url} (users, sessions, messages, responder, gateway;"
         f" PostgreSQL in {_data(stack)}; logs in {stack.home.logs}; ready after {seconds:.1f} s;"
         f" Ctrl-C stops it).{look}"
     )

@@ -10,6 +10,8 @@ from services.runtime.service_tokens import ServiceTokens, make_service_keys
 from services.runtime.settings import SERVICES_ISSUER
 
 SERVICES = ("users", "sessions", "messages")
+PROGRAMS = (*SERVICES, "responder")
+"""What has a key to prove who it is: the services, and the example of one that joins them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Home:
             folder.mkdir(exist_ok=True)
             folder.chmod(0o700)
         make_development_issuer(self.development_issuer)
-        public = make_service_keys({service: self.service_keys / service for service in SERVICES})
+        public = make_service_keys({name: self.service_keys / name for name in PROGRAMS})
         (self.service_keys / "jwks.json").write_text(public)
         for service in SERVICES:
             make_key_file(self.key_file(service))

@@ -16,7 +16,7 @@ import psycopg
 import services
 from local.environment import inherited_environment
 from local.errors import StackError
-from local.home import SERVICES, Home
+from local.home import PROGRAMS, SERVICES, Home
 from local.lock import locked
 from local.postgres import EmbeddedPostgres
 from local.processes import Processes, ProcessSpec
@@ -27,11 +27,13 @@ from services.runtime.settings import SERVICES_ISSUER, MigrationSettings
 
 _SERVICES_FOLDER = Path(services.__file__).resolve().parent
 _READY_SECONDS = 60.0
-_PROTO_SERVICES = {
+PROTO_SERVICES = {
     "users": "inglenook.users.v1.UsersService",
     "sessions": "inglenook.sessions.v1.SessionsService",
     "messages": "inglenook.messages.v1.MessagesService",
+    "responder": "inglenook.respond.v1.RespondService",
 }
+"""By the name of a program, the service of the contract that it serves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +44,12 @@ class Ports:
     users: int = 50051
     sessions: int = 50052
     messages: int = 50053
+    responder: int = 50054
     gateway_metrics: int = 0
     users_metrics: int = 0
     sessions_metrics: int = 0
     messages_metrics: int = 0
+    responder_metrics: int = 0
 
     def address(self, name: str) -> str:
         """The address of a process."""
@@ -60,7 +64,7 @@ class Ports:
 def free_ports(*, metrics: bool = False) -> Ports:
     """Ports that nothing listens on now; with `metrics`, those that show them too."""
     with ExitStack() as open_sockets:
-        count = len(fields(Ports)) if metrics else len(("gateway", *SERVICES))
+        count = len(fields(Ports)) if metrics else len(("gateway", *PROGRAMS))
         probes = [open_sockets.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
             probe.bind(("127.0.0.1", 0))
@@ -180,7 +184,7 @@ class Stack:
         for name in SERVICES:
             self.processes.check()
             self._migrate(name)
-        for name in SERVICES:
+        for name in PROGRAMS:
             self.processes.start(self.service(name))
         self._wait_until_ready()
 
@@ -190,7 +194,7 @@ class Stack:
             self.postgres.remove_socket_folder()
 
     def _require_free_ports(self) -> None:
-        for name in ("gateway", *SERVICES):
+        for name in ("gateway", *PROGRAMS):
             with socket.socket() as probe:
                 # As the servers do: a port that only old connections linger on is free.
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -225,24 +229,28 @@ class Stack:
             raise StackError(f"the schema {name} cannot be brought up to date: {error}") from None
 
     def service(self, name: str) -> ProcessSpec:
-        """A service as a process."""
+        """A service as a process; the responder is one, and stores nothing."""
         environment = self._environment() | {
             "INGLENOOK_LISTEN": self.ports.address(name),
             "INGLENOOK_METRICS_LISTEN": self.ports.metrics_address(name),
-            "INGLENOOK_DATABASE_URL": self._role_url(name),
-            "INGLENOOK_KEY_FILE": str(self.home.key_file(name)),
-            "INGLENOOK_TOKEN_KEY_FILE": str(self.home.token_key_file(name)),
             "INGLENOOK_SERVICE_KEY": str(self.home.service_keys / name),
             "INGLENOOK_USERS_ADDRESS": self.ports.address("users"),
             "INGLENOOK_SESSIONS_ADDRESS": self.ports.address("sessions"),
             "INGLENOOK_MESSAGES_ADDRESS": self.ports.address("messages"),
         }
-        command = [sys.executable, "-m", f"services.{name}"]
+        if name in SERVICES:
+            environment |= {
+                "INGLENOOK_DATABASE_URL": self._role_url(name),
+                "INGLENOOK_KEY_FILE": str(self.home.key_file(name)),
+                "INGLENOOK_TOKEN_KEY_FILE": str(self.home.token_key_file(name)),
+            }
+        folder = "services" if name in SERVICES else "examples"
+        command = [sys.executable, "-m", f"{folder}.{name}"]
         return ProcessSpec(name, command, environment, self.home.logs / f"{name}.log")
 
     def gateway(self) -> ProcessSpec:
         """The gateway as a process."""
-        upstreams = {_PROTO_SERVICES[name]: self.ports.address(name) for name in SERVICES}
+        upstreams = {PROTO_SERVICES[name]: self.ports.address(name) for name in PROGRAMS}
         environment = (
             self._web_settings
             | self._environment()

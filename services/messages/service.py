@@ -30,6 +30,8 @@ from services.runtime.locking import Locks
 from services.runtime.pages import page_limit, page_start
 from services.runtime.watch import Watches
 
+_LENGTH = "x-stored-length"
+
 
 class Messages:
     """The messages of a person's own sessions."""
@@ -145,7 +147,8 @@ class Messages:
     ) -> messages_pb2.StreamMessageResponse:
         """Adds a message that grows."""
         message = await self._growing.receive(
-            requests, begun=lambda: context.send_initial_metadata(())
+            requests,
+            begun=lambda length: context.send_initial_metadata(((_LENGTH, str(length)),)),
         )
         return messages_pb2.StreamMessageResponse(message=message)
 

@@ -98,11 +98,11 @@ class GrowingMessages:
     async def receive(
         self,
         requests: AsyncIterator[StreamMessageRequest],
-        begun: Callable[[], Awaitable[None]],
+        begun: Callable[[int], Awaitable[None]],
     ) -> Message:
         """Stores a message as it comes, and completes it when no more does.
 
-        `begun` is called once the message has begun or was taken up.
+        `begun` is called with the stored length once the message has begun or was taken up.
 
         Raises:
             Refusal: as the contract says of StreamMessage.
@@ -123,7 +123,7 @@ class GrowingMessages:
     async def _receive(
         self,
         requests: AsyncIterator[StreamMessageRequest],
-        begun: Callable[[], Awaitable[None]],
+        begun: Callable[[int], Awaitable[None]],
     ) -> Message:
         header = await _header(requests)
         taken_up = await self._take_up(header)
@@ -134,7 +134,7 @@ class GrowingMessages:
         reply = taken_up
         self._leases.hold(reply.lease)
         try:
-            await begun()
+            await begun(reply.length)
             await self._fill(reply, requests)
             message = await self._complete(reply)
         except BaseException as error:

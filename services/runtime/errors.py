@@ -53,8 +53,9 @@ class Refusal(Exception):  # noqa: N818 - an answer of the contract, not a fault
         self.code = code
         self.reason = reason
         self.message = message
+        self.metadata = metadata or {}
+        """What belongs to the reason: ids and figures."""
         self._violations = violations
-        self._metadata = metadata or {}
         self._retry_after = retry_after
 
     @property
@@ -64,7 +65,7 @@ class Refusal(Exception):  # noqa: N818 - an answer of the contract, not a fault
 
     def status(self) -> Status:
         """The refusal as callers get it."""
-        info = ErrorInfo(reason=self.reason_name, domain=DOMAIN, metadata=self._metadata)
+        info = ErrorInfo(reason=self.reason_name, domain=DOMAIN, metadata=self.metadata)
         details = [_packed(info)]
         if self._violations:
             listed = [

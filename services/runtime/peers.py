@@ -75,13 +75,17 @@ async def answer_of(call: Awaitable[Answer]) -> Answer:
 
 def refusal_of_peer(error: aio.AioRpcError) -> Refusal:
     """What the caller is told when another service refuses, or does not answer."""
-    reason = _reason_of(error)
-    if error.code() in _UNREACHABLE or reason is None:
+    info = _info_of(error)
+    if error.code() in _UNREACHABLE or info is None:
         return dependency_unavailable()
-    return Refusal(error.code(), reason, error.details() or "")
+    name = f"REASON_{info.reason}"
+    if name not in Reason.keys():  # noqa: SIM118 - an enum
+        return dependency_unavailable()
+    metadata = dict(info.metadata)
+    return Refusal(error.code(), Reason.Value(name), error.details() or "", metadata=metadata)
 
 
-def _reason_of(error: aio.AioRpcError) -> Reason.ValueType | None:
+def _info_of(error: aio.AioRpcError) -> ErrorInfo | None:
     details = dict(error.trailing_metadata()).get("grpc-status-details-bin")
     if not isinstance(details, bytes):
         return None
@@ -92,6 +96,5 @@ def _reason_of(error: aio.AioRpcError) -> Reason.ValueType | None:
     info = ErrorInfo()
     for detail in status.details:
         if detail.Unpack(info) and info.domain == DOMAIN:
-            name = f"REASON_{info.reason}"
-            return Reason.Value(name) if name in Reason.keys() else None  # noqa: SIM118 - an enum
+            return info
     return None

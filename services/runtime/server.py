@@ -21,7 +21,7 @@ from grpc_reflection.v1alpha import reflection
 
 from contract.methods import methods_of
 from services.runtime.interceptor import CallInterceptor, GuardedMethod
-from services.runtime.settings import Environment, ServiceSettings
+from services.runtime.settings import Environment, ServerSettings
 from services.runtime.telemetry.exposition import exposed_metrics
 from services.runtime.telemetry.traces import traces
 from services.runtime.tokens import TokenVerifier
@@ -65,7 +65,7 @@ class Implementation:
     """Called when the end begins: ends the streams, which would not end by themselves."""
 
 
-async def serve(settings: ServiceSettings, implementation: Implementation) -> None:
+async def serve(settings: ServerSettings, implementation: Implementation) -> None:
     """Serves until SIGTERM or SIGINT, says so by its health, then lets calls under way finish.
 
     Raises:

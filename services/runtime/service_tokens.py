@@ -15,7 +15,7 @@ from services.runtime.jwks import (
     read_signing_key,
     write_signing_key,
 )
-from services.runtime.settings import ServiceSettings
+from services.runtime.settings import ServerSettings
 
 _LIFETIME = 60.0
 
@@ -47,7 +47,7 @@ class ServiceTokens:
         self._issuer, self._audience, self._service = issuer, audience, service
 
     @classmethod
-    def of(cls, settings: ServiceSettings, service: str) -> "ServiceTokens":
+    def of(cls, settings: ServerSettings, service: str) -> "ServiceTokens":
         """The tokens of the service that has these settings.
 
         Raises:

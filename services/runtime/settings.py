@@ -192,11 +192,16 @@ class StoppingSettings(BaseSettings):
     """How long calls under way may go on after that."""
 
 
-class ServiceSettings(IdentitySettings, DatabaseSettings, KeySettings, StoppingSettings):
-    """What every service needs to run."""
+class ServerSettings(IdentitySettings, StoppingSettings):
+    """What everything that answers calls of the contract needs to run."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
+    listen: Annotated[str, Field(pattern=r"^.+:\d+$")]
+    """The address the service answers on: `127.0.0.1:50051`."""
+    metrics_listen: Annotated[str, Field(pattern=r"^$|^.+:\d+$")] = ""
+    """The address that shows the process's metrics to Prometheus, `127.0.0.1:9464`, for operators
+    alone; each process has its own. Default: none does."""
     service_key: Path
     """The folder of the key that signs the service's own tokens, as `jwks.write_signing_key` writes
     it; the key's id begins with the service's name."""
@@ -204,13 +209,21 @@ class ServiceSettings(IdentitySettings, DatabaseSettings, KeySettings, StoppingS
     """The claim `iss` of these tokens; the other services trust it as an issuer of services."""
     service_audience: Annotated[str, Field(min_length=1)] = "inglenook"
     """The claim `aud` of these tokens."""
+
+    @property
+    def own_metrics_listen(self) -> str:
+        """Where this very process shows its metrics: each worker has the port after the last."""
+        host, _, port = self.metrics_listen.rpartition(":")
+        return f"{host}:{int(port) + self.worker}" if port else ""
+
+
+class ServiceSettings(ServerSettings, DatabaseSettings, KeySettings):
+    """What every service that stores something needs to run."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
+
     outbox_tries: Annotated[int, Field(ge=1)] = 16
     """After how many tries what cannot be delivered to another service is set aside."""
-    listen: Annotated[str, Field(pattern=r"^.+:\d+$")]
-    """The address the service answers on: `127.0.0.1:50051`."""
-    metrics_listen: Annotated[str, Field(pattern=r"^$|^.+:\d+$")] = ""
-    """The address that shows the process's metrics to Prometheus, `127.0.0.1:9464`, for operators
-    alone; each process has its own. Default: none does."""
     streams_per_person: Annotated[int, Field(ge=1)] = 100
     """How many watches one person may have open at a process."""
     nats_url: Annotated[str, Field(pattern=r"^$|^(nats|tls)://[^@]+$")] = ""
@@ -218,12 +231,6 @@ class ServiceSettings(IdentitySettings, DatabaseSettings, KeySettings, StoppingS
     or several with commas between. Credentials come by file."""
     nats_credentials_file: Path | None = None
     """A user's credentials for NATS (`.creds`), or an nkey's seed alone."""
-
-    @property
-    def own_metrics_listen(self) -> str:
-        """Where this very process shows its metrics: each worker has the port after the last."""
-        host, _, port = self.metrics_listen.rpartition(":")
-        return f"{host}:{int(port) + self.worker}" if port else ""
 
 
 class TracingSettings(BaseSettings):

@@ -13,7 +13,8 @@ from google.protobuf import json_format
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
-from local.stack import Stack
+from contract.methods import Method
+from local.stack import PROTO_SERVICES, Stack
 from services.runtime.jwks import read_signing_key
 from services.runtime.settings import DEVELOPMENT_ISSUER
 
@@ -37,6 +38,11 @@ def wait_for_log(stack: Stack, name: str, request_id: str) -> str:
         assert time.monotonic() < deadline, f"{request_id} is not in {log}"
         time.sleep(0.1)
     return text
+
+
+def program_of(method: Method) -> str:
+    """The program of the stack that serves a method."""
+    return next(name for name, service in PROTO_SERVICES.items() if service == method.service)
 
 
 class Person:

@@ -33,12 +33,14 @@ STOPPED = MessageState.MESSAGE_STATE_STOPPED
 class Replying:
     """A service that replies in one person's session, and the person who watches."""
 
-    def __init__(self, stack: Stack, responder: ServiceTokens, alice: Person) -> None:
+    def __init__(
+        self, stack: Stack, responder: ServiceTokens, alice: Person, name: str = "alice"
+    ) -> None:
         self.stack = stack
         self._responder = responder
         self.session = alice.new_session()
         self.person = UUID(alice.call("GET", "/v1/me")["user"]["userId"])
-        self.as_person = (("authorization", f"Bearer {stack.token('alice')}"),)
+        self.as_person = (("authorization", f"Bearer {stack.token(name)}"),)
         self._channels: dict[int, grpc.aio.Channel] = {}
 
     def stub(self, port: int = 0) -> Any:  # noqa: ANN401 - async, which its type does not say
@@ -114,7 +116,8 @@ class Replying:
         try:
             return await self.get(message_id)
         except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.NOT_FOUND:
+            # Not there yet; or the service is not, for a moment.
+            if error.code() not in {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE}:
                 raise
             return None
 

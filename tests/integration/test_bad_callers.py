@@ -10,6 +10,7 @@ import pytest
 from google.protobuf import descriptor_pool, message_factory
 from inglenook.access.v1.access_pb2 import Access
 from inglenook.messages.v1 import messages_pb2  # noqa: F401 - known to the descriptor pool
+from inglenook.respond.v1 import respond_pb2  # noqa: F401
 from inglenook.sessions.v1 import sessions_pb2  # noqa: F401
 from inglenook.users.v1 import users_pb2  # noqa: F401
 
@@ -24,6 +25,7 @@ from tests.integration.calls import (
     MakePerson,
     Refused,
     bad_tokens,
+    program_of,
     refusal_in,
     refusal_over_grpc,
 )
@@ -34,7 +36,7 @@ def _fields(method: Method) -> list[str]:
     return [field.name for field in pool.FindMessageTypeByName(method.request).fields]
 
 
-EVERY_METHOD = [method for method in load_methods(DESCRIPTORS) if "respond" not in method.service]
+EVERY_METHOD = load_methods(DESCRIPTORS)
 METHODS = [method for method in EVERY_METHOD if Access.ACCESS_USER in method.allow]
 INTERNAL = [method for method in EVERY_METHOD if method.callers]
 WITH_A_SESSION = [method for method in METHODS if "session_id" in _fields(method)]
@@ -69,8 +71,7 @@ def _refusal(method: Method, raw: bytes, token: str | None, port: int) -> Refuse
 
 def _ports(stack: Stack, method: Method) -> list[int]:
     """Where a method can be called: at its service, and through the gateway."""
-    service = method.service.split(".")[1]
-    return [getattr(stack.ports, service), stack.ports.gateway]
+    return [getattr(stack.ports, program_of(method)), stack.ports.gateway]
 
 
 def _filled(method: Method, session: str) -> bytes:

@@ -78,9 +78,15 @@ async def test_a_writer_knows_that_its_message_is_there_before_it_sends_text(
 ) -> None:
     message_id = str(uuid4())
     call = await replying.begin(message_id)
-    await call.initial_metadata()
+    assert dict(await call.initial_metadata())["x-stored-length"] == "0"
     assert (await replying.get(message_id)).state == GROWING
-    call.cancel()
+    await call.write(StreamMessageRequest(text="four"))
+    await replying.get_when(message_id, length=4)
+    again = await replying.begin(message_id, offset=4)
+    assert dict(await again.initial_metadata())["x-stored-length"] == "4"
+    again.cancel()
+    refused = await replying.begin(message_id, offset=3)
+    assert "x-stored-length" not in dict(await refused.initial_metadata())
 
 
 async def test_a_stop_that_races_with_the_end_gives_one_of_the_two(

@@ -2,7 +2,7 @@ import base64
 import stat
 from pathlib import Path
 
-from local.home import SERVICES, Home
+from local.home import PROGRAMS, SERVICES, Home
 
 
 def _contents(folder: Path) -> dict[Path, bytes]:
@@ -24,7 +24,7 @@ def test_every_secret_is_for_its_owner_alone(tmp_path: Path) -> None:
     home.prepare()
     home.password("inglenook_users")
     private = [path for path in _contents(home.secrets) if path.name != "jwks.json"]
-    assert len(private) == 3 * len(SERVICES) + 2
+    assert len(private) == len(PROGRAMS) + 2 * len(SERVICES) + 2
     assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
     folders = [home.secrets, *(path for path in home.secrets.rglob("*") if path.is_dir())]
     assert {stat.S_IMODE(folder.stat().st_mode) for folder in folders} == {0o700}
