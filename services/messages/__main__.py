@@ -117,7 +117,7 @@ async def run(settings: MessagesSettings) -> None:
                 streams.stop()
 
         async with leases, Interruption(growth, ending):
-            await serve(settings, Implementation(_SERVICE, messages, locks, stop))
+            await serve(settings, Implementation(_SERVICE, messages, locks, stop), database)
 
 
 def main() -> None:

@@ -4,14 +4,18 @@ A statement is compiled once, when its module is imported, together with the typ
 through SQLAlchemy's engine for each call would cost several times what the database takes.
 """
 
+import asyncio
+import os
 import re
 import select
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
-from psycopg import AsyncConnection, AsyncCursor
+from psycopg import AsyncConnection, AsyncCursor, OperationalError
+from psycopg.errors import TransactionTimeout
 from psycopg.rows import class_row
 from psycopg_pool import AsyncConnectionPool
 from sqlalchemy import ARRAY, LargeBinary, Uuid
@@ -30,6 +34,23 @@ _VERBS = {"INSERT INTO": "INSERT", "UPDATE": "UPDATE", "DELETE FROM": "DELETE"}
 Row = TypeVar("Row")
 Parameters = Mapping[str, object]
 Connection = AsyncConnection[tuple[object, ...]]
+
+_POOL_SECONDS = 10.0
+_OPEN_SECONDS = 30.0
+_CLOSE_SECONDS = 5.0
+_CONNECT_SECONDS = 5
+# A pool that cannot connect tries again this often, however long that has been so.
+_RECONNECT_SECONDS = 1.0
+_TRANSACTION_SECONDS = 15.0
+# Beyond what the server itself lets a transaction take.
+_ANSWER_SECONDS = 5.0
+# A host that vanished without a word is noticed after half a minute at most.
+_NOTICES_VANISHED_HOSTS = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,37 +100,52 @@ def _with_binary_parameters(compiled: SQLCompiler) -> str:
 class Database:
     """A pool of connections as one service's role: `async with Database(…) as database`."""
 
-    def __init__(self, url: str, *, pool_size: int, name: str) -> None:
-        """Takes the role's URL, the most connections to keep, and the name the server lists."""
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int,
+        name: str,
+        transaction_seconds: float | None = _TRANSACTION_SECONDS,
+    ) -> None:
+        """Takes the role's URL, the most connections to keep, and the name the server lists.
+
+        A transaction that takes longer than `transaction_seconds` is ended by the server, so that
+        nobody who hangs holds locks for ever, and a server that does not answer by then is given
+        up. None is for work that nobody waits for.
+        """
         self.url = url
         self._name = name
+        self._transaction_seconds = transaction_seconds
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             url,
             kwargs=self._connection_settings(),
             min_size=min(2, pool_size),
             max_size=pool_size,
-            timeout=10.0,
-            check=_still_there,
+            timeout=_POOL_SECONDS,
+            # The pool's own way is to wait twice as long after each failure.
+            reconnect_timeout=_RECONNECT_SECONDS,
+            reconnect_failed=AsyncConnectionPool.check,
             open=False,
         )
         show_pool(name, self._pool)
 
     async def __aenter__(self) -> "Database":
-        await self._pool.open(wait=True, timeout=30.0)
+        await self._pool.open(wait=True, timeout=_OPEN_SECONDS)
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
-        await self._pool.close(timeout=5.0)
+        await self._pool.close(timeout=_CLOSE_SECONDS)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """A connection in a transaction, which commits when the block ends without an error."""
-        async with self._pool.connection() as connection, connection.transaction():
+        async with self._connection() as connection, connection.transaction():
             yield connection
 
     async def all(self, query: Statement[Row], parameters: Parameters) -> Sequence[Row]:
         """Runs a statement in a transaction of its own and gives all its rows."""
-        async with self._pool.connection() as connection:
+        async with self._connection() as connection:
             return await fetch_all(connection, query, parameters)
 
     async def one(self, query: Statement[Row], parameters: Parameters) -> Row | None:
@@ -122,7 +158,7 @@ class Database:
 
         Each sees what was committed before it began: what one waited for, the next one sees.
         """
-        async with self._pool.connection() as connection:
+        async with self._connection() as connection:
             with traces.round_trip(lambda: [query.name for query, _ in steps]):
                 # PostgreSQL commits a pipeline at its end, which is when the block is left: only
                 # then is there a result.
@@ -155,25 +191,85 @@ class Database:
             await AsyncConnection.connect(self.url, **self._connection_settings()),
         )
 
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        """A connection of the pool.
+
+        Raises:
+            OperationalError: the database failed, or took too long: what was under way may have
+                been done or not.
+            PoolTimeout: there is no connection to be had.
+        """
+        connection = await self._open_connection()
+        try:
+            async with connection:
+                if self._transaction_seconds is None:
+                    yield connection
+                else:
+                    with giving_up_after(self._transaction_seconds + _ANSWER_SECONDS, connection):
+                        yield connection
+        except TransactionTimeout as error:
+            raise OperationalError("a transaction took too long") from error
+        finally:
+            await self._pool.putconn(connection)
+
+    async def _open_connection(self) -> Connection:
+        """A connection that the server did not close meanwhile.
+
+        The pool's own check would wait after each one that was closed, and longer each time: after
+        a restart of the server they all are.
+        """
+        while True:
+            connection = await self._pool.getconn()
+            if not _was_closed(connection):
+                return connection
+            await connection.close()
+            await self._pool.putconn(connection)
+
     def _connection_settings(self) -> dict[str, Any]:
         # An acknowledged write is on disk, whatever the server's own default says.
-        options = "-c synchronous_commit=on"
-        return {"autocommit": True, "application_name": self._name, "options": options}
+        options = ["-c synchronous_commit=on"]
+        if self._transaction_seconds is not None:
+            options.append(f"-c transaction_timeout={round(self._transaction_seconds * 1000)}")
+        return {
+            "autocommit": True,
+            "application_name": self._name,
+            "options": " ".join(options),
+            "connect_timeout": _CONNECT_SECONDS,
+            **_NOTICES_VANISHED_HOSTS,
+        }
 
 
-async def _still_there(connection: Connection) -> None:
-    """Makes sure that a pooled connection was not closed by the server meanwhile.
+@contextmanager
+def giving_up_after(seconds: float, connection: Connection) -> Iterator[None]:
+    """Ends a connection whose server does not answer in time; what waits for it in the block fails.
 
-    A server that closes says so, which makes an idle socket readable: only then is it asked, so
-    that the check costs a healthy connection no round trip.
-
-    Raises:
-        OperationalError: it was closed; the pool takes another.
+    Cancelling would not do: that waits for the server, too.
     """
+    overdue = asyncio.get_running_loop().call_later(seconds, _hang_up, connection)
+    try:
+        yield
+    finally:
+        overdue.cancel()
+
+
+def _hang_up(connection: Connection) -> None:
+    if connection.closed:
+        return
+    with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as line:
+        line.shutdown(socket.SHUT_RDWR)
+
+
+def _was_closed(connection: Connection) -> bool:
+    """Whether the server closed a connection that nobody used, as far as is known without asking.
+
+    A server that closes says so, which makes an idle socket readable.
+    """
+    if connection.closed:
+        return True
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
-    if poll.poll(0):
-        await AsyncConnectionPool.check_connection(connection)
+    return bool(poll.poll(0))
 
 
 async def fetch_all(

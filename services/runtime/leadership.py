@@ -14,7 +14,7 @@ from typing import Any
 
 from psycopg import Error
 
-from services.runtime.database import Connection, Database
+from services.runtime.database import Connection, Database, giving_up_after
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +35,8 @@ async def lead(
         try:
             async with await database.connect() as connection:
                 silence = f"SET idle_session_timeout = '{_SILENCE_SECONDS}s'"
-                await connection.execute(silence.encode())
+                with giving_up_after(_SILENCE_SECONDS, connection):
+                    await connection.execute(silence.encode())
                 await _wait_for_lock(connection, purpose)
                 _log.info("this process leads", extra={"purpose": purpose})
                 await _work_while_connected(connection, work)
@@ -47,7 +48,8 @@ async def lead(
 async def _wait_for_lock(connection: Connection, purpose: str) -> None:
     # Asked again and again: a server that waits for a lock does not notice that its client is gone.
     while True:
-        cursor = await connection.execute(_LOCK.encode(), (purpose,))
+        with giving_up_after(_SILENCE_SECONDS, connection):
+            cursor = await connection.execute(_LOCK.encode(), (purpose,))
         if await cursor.fetchone() == (True,):
             return
         await asyncio.sleep(_TRY_AGAIN_SECONDS)
@@ -64,7 +66,9 @@ async def _work_while_connected(
     working = asyncio.create_task(work(), name="leader's work")
     try:
         while True:
-            await connection.execute(b"SELECT 1")
+            # By the time that the server frees the lock of whoever is silent, no longer working.
+            with giving_up_after(_SILENCE_SECONDS - _SIGN_OF_LIFE_SECONDS, connection):
+                await connection.execute(b"SELECT 1")
             done, _ = await asyncio.wait([working], timeout=_SIGN_OF_LIFE_SECONDS)
             if done:
                 working.result()

@@ -134,7 +134,12 @@ class Program(Generic[Settings]):
         """
 
         async def run() -> None:
-            database = Database(settings.database_url, pool_size=1, name=f"{self.name} command")
+            database = Database(
+                settings.database_url,
+                pool_size=1,
+                name=f"{self.name} command",
+                transaction_seconds=None,
+            )
             # Fails at once, where the pool would try for half a minute.
             await (await database.connect()).close()
             async with database:

@@ -20,7 +20,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from contract.methods import methods_of
+from services.runtime.database import Database
 from services.runtime.interceptor import CallInterceptor, GuardedMethod
+from services.runtime.readiness import tell_readiness
 from services.runtime.settings import Environment, ServerSettings
 from services.runtime.telemetry.exposition import exposed_metrics
 from services.runtime.telemetry.traces import traces
@@ -65,8 +67,12 @@ class Implementation:
     """Called when the end begins: ends the streams, which would not end by themselves."""
 
 
-async def serve(settings: ServerSettings, implementation: Implementation) -> None:
+async def serve(
+    settings: ServerSettings, implementation: Implementation, database: Database | None = None
+) -> None:
     """Serves until SIGTERM or SIGINT, says so by its health, then lets calls under way finish.
+
+    By its health it also says when its database, if it has one, does not answer.
 
     Raises:
         ContractError: a method does not say who may call it.
@@ -94,8 +100,15 @@ async def serve(settings: ServerSettings, implementation: Implementation) -> Non
             reflection.enable_server_reflection(visible, server)
         server.add_insecure_port(settings.listen)
         await server.start()
-        for name in ("", _LIVENESS, *names):
-            await status.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await _tell_health(status, ["", _LIVENESS, *names], serves=True)
+        if database is not None:
+            telling = asyncio.create_task(
+                tell_readiness(
+                    database, lambda is_: _tell_health(status, ["", *names], serves=is_)
+                ),
+                name="readiness",
+            )
+            stack.callback(telling.cancel)
         # All that the start has made stays: the collector need not look through it again and again.
         gc.collect()
         gc.freeze()
@@ -110,6 +123,15 @@ async def serve(settings: ServerSettings, implementation: Implementation) -> Non
                 await _told_to_stop()
         implementation.on_stop()
         await server.stop(settings.drain_seconds)
+
+
+async def _tell_health(
+    status: health.aio.HealthServicer, names: list[str], *, serves: bool
+) -> None:
+    """Answers whoever asks for the health of what has these names."""
+    answer = health_pb2.HealthCheckResponse
+    for name in names:
+        await status.set(name, answer.SERVING if serves else answer.NOT_SERVING)
 
 
 def _guarded_methods(service: ServiceDescriptor) -> Iterator[GuardedMethod]:

@@ -67,7 +67,7 @@ async def run(settings: SessionsSettings) -> None:
             feeds=feeds,
             locks=locks,
         )
-        await serve(settings, Implementation(_SERVICE, sessions, locks, feeds.feeds.stop))
+        await serve(settings, Implementation(_SERVICE, sessions, locks, feeds.feeds.stop), database)
 
 
 def main() -> None:

@@ -71,7 +71,7 @@ async def run(settings: UsersSettings) -> None:
             ),
             feeds=feeds,
         )
-        await serve(settings, Implementation(_SERVICE, users, locks, feeds.feeds.stop))
+        await serve(settings, Implementation(_SERVICE, users, locks, feeds.feeds.stop), database)
 
 
 def _print_token(person: str, hours: float) -> None:

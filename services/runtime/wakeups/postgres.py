@@ -4,13 +4,12 @@ They are not sent in the transaction of the change, since NOTIFY inside a transa
 wait for each other.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
 from psycopg import Error, sql
 
-from services.runtime.database import Connection, Database
+from services.runtime.database import Connection, Database, giving_up_after
 from services.runtime.wakeups import CarrierError
 
 _QUIET_SECONDS = 30.0
@@ -35,7 +34,9 @@ class PostgresCarrier:
         """
         try:
             async with await self._database.connect() as connection:
-                await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
+                listen = sql.SQL("LISTEN {}").format(sql.Identifier(self._channel))
+                with giving_up_after(_ANSWER_SECONDS, connection):
+                    await connection.execute(listen)
                 async with aclosing(_notified(connection)) as payloads:
                     yield payloads
         except (Error, OSError) as error:
@@ -50,7 +51,8 @@ class PostgresCarrier:
         try:
             if self._sending is None:
                 self._sending = await self._database.connect()
-            await self._sending.execute("SELECT pg_notify(%s, %s)", (self._channel, payload))
+            with giving_up_after(_ANSWER_SECONDS, self._sending):
+                await self._sending.execute("SELECT pg_notify(%s, %s)", (self._channel, payload))
         except (Error, OSError) as error:
             await self.close()
             raise CarrierError("the database does not answer") from error
@@ -67,5 +69,5 @@ async def _notified(connection: Connection) -> AsyncGenerator[str, None]:
         async for notification in connection.notifies(timeout=_QUIET_SECONDS):
             yield notification.payload
         # A connection that broke without a word is as quiet as one without news.
-        async with asyncio.timeout(_ANSWER_SECONDS):
+        with giving_up_after(_ANSWER_SECONDS, connection):
             await connection.execute("SELECT 1")
