@@ -142,8 +142,9 @@ class Replies:
         try:
             await self._reply(reply)
         except Refusal as refusal:
+            if reply.begun.done():
+                _log.info("a reply ended early", extra={**about, "reason": refusal.reason_name})
             reply.refuse(refusal)
-            _log.info("a reply ended early", extra={**about, "reason": refusal.reason_name})
         except WrittenElsewhereError:
             reply.note_begun()
         except VoiceError as error:
