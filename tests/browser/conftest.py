@@ -55,7 +55,8 @@ async def running_browser(*arguments: str) -> AsyncIterator[Browser]:
         await running.close()
 
 
-async def _without_responder(route: Route) -> None:
+async def without_responder(route: Route) -> None:
+    """Tells the app of a gateway with nobody behind it who answers."""
     answer = await route.fetch()
     configuration = await answer.json()
     configuration["services"] = [
@@ -82,7 +83,7 @@ async def open_tab(browser: Browser, stack: Stack) -> AsyncIterator[OpenTab]:
             opened.push_async_callback(context.close)
             await context.add_init_script(_REMEMBER % person)
             if not answered:
-                await context.route("**/configuration.json", _without_responder)
+                await context.route("**/configuration.json", without_responder)
             tab = Tab(await context.new_page(), person)
             await tab.page.goto("/")
             await expect(tab.new_conversation).to_be_visible()

@@ -13,7 +13,7 @@ from playwright.async_api import Browser, expect
 from contract.folders import ROOT
 from local.stack import Stack, free_ports
 from tests.browser.clerk import ISSUER, PUBLISHABLE_KEY, ClerkApplication
-from tests.browser.conftest import running_browser
+from tests.browser.conftest import running_browser, without_responder
 from tests.browser.person import Tab
 
 
@@ -54,6 +54,7 @@ async def browser(clerk: ClerkApplication) -> AsyncIterator[Browser]:
 async def tab(browser: Browser, clerks_stack: Stack, clerk: ClerkApplication) -> AsyncIterator[Tab]:
     """Somebody who was led to Clerk's page and signed in there."""
     context = await browser.new_context(base_url=clerks_stack.url, ignore_https_errors=True)
+    await context.route("**/configuration.json", without_responder)
     tab = Tab(await context.new_page(), "ann")
     await tab.page.goto("/account")
     await tab.page.get_by_role("link", name="Ann").click()

@@ -2,46 +2,12 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any, Literal
 
-from playwright.async_api import ViewportSize, expect
+from playwright.async_api import expect
 
-from contract.folders import ROOT
 from local.stack import Stack
 from tests.browser.conftest import BeginReply, OpenTab
-from tests.browser.person import Tab
-
-_AXE = ROOT / "node_modules/axe-core/axe.min.js"
-_WIDE = ViewportSize(width=1200, height=800)
-_SMALL = ViewportSize(width=390, height=780)
-_LOOKS: tuple[tuple[str, ViewportSize, Literal["light", "dark"]], ...] = (
-    ("light", _WIDE, "light"),
-    ("dark", _WIDE, "dark"),
-    ("small-dark", _SMALL, "dark"),
-    ("small-light", _SMALL, "light"),
-)
-
-
-async def _look(tab: Tab, screen: str, screenshots: Path) -> None:
-    """Keeps a picture of what the tab shows in each look, and finds it accessible."""
-    for name, size, scheme in _LOOKS:
-        await tab.page.set_viewport_size(size)
-        await tab.page.emulate_media(color_scheme=scheme)
-        await tab.page.screenshot(path=screenshots / f"{screen}-{name}.png")
-        assert (screen, name, await _faults(tab)) == (screen, name, [])
-    await tab.page.set_viewport_size(_WIDE)
-
-
-async def _faults(tab: Tab) -> list[object]:
-    # Through the debugger's door: the page's own policy lets no other script in.
-    if not await tab.page.evaluate("'axe' in window"):
-        await tab.page.evaluate(_AXE.read_text() + ";0")
-    result: dict[str, Any] = await tab.page.evaluate("axe.run()")
-    return [
-        (fault["id"], fault["nodes"][0]["html"])
-        for fault in result["violations"]
-        if fault["impact"] in {"serious", "critical"}
-    ]
+from tests.browser.looks import look
 
 
 async def test_every_screen_of_a_conversation_is_accessible(
@@ -49,9 +15,9 @@ async def test_every_screen_of_a_conversation_is_accessible(
 ) -> None:
     tab = await open_tab("olga")
     await expect(tab.page.get_by_text("No conversations yet.")).to_be_visible()
-    await _look(tab, "start", screenshots)
+    await look(tab, "start", screenshots)
     await tab.begin()
-    await _look(tab, "empty", screenshots)
+    await look(tab, "empty", screenshots)
     await tab.write("It has been a long day, and I cannot stop thinking about the meeting.")
     await expect(tab.messages).to_have_count(1)
     reply = await begin_reply(tab, "That sounds like it stayed with you.")
@@ -66,12 +32,12 @@ async def test_every_screen_of_a_conversation_is_accessible(
     await expect(tab.messages).to_have_count(5)
     await tab.choose("Rename")
     await tab.page.get_by_label("Title").fill("The meeting")
-    await _look(tab, "rename", screenshots)
+    await look(tab, "rename", screenshots)
     await tab.page.keyboard.press("Enter")
     await expect(tab.page.get_by_role("heading", name="The meeting")).to_be_visible()
-    await _look(tab, "conversation", screenshots)
+    await look(tab, "conversation", screenshots)
     await tab.page.get_by_label("This conversation").first.click()
-    await _look(tab, "menu", screenshots)
+    await look(tab, "menu", screenshots)
     await tab.page.get_by_role("button", name="Complete").click()
     await expect(tab.page.get_by_text("completed", exact=True)).to_be_visible()
     await tab.page.get_by_role("button", name="Stop").click()
@@ -80,11 +46,11 @@ async def test_every_screen_of_a_conversation_is_accessible(
     await tab.page.context.set_offline(True)
     await tab.write("Is anybody there?")
     await expect(tab.page.get_by_text("You are offline.")).to_be_visible()
-    await _look(tab, "offline", screenshots)
+    await look(tab, "offline", screenshots)
     await tab.page.context.set_offline(False)
     await expect(tab.page.get_by_text("You are offline.")).to_have_count(0)
     await tab.choose("Delete")
-    await _look(tab, "deleted", screenshots)
+    await look(tab, "deleted", screenshots)
     assert tab.faults == []
 
 
@@ -106,25 +72,25 @@ async def test_every_other_screen_is_accessible(
             await tab.page.keyboard.press("Enter")
     await tab.page.goto("/")
     await expect(tab.conversations).to_have_count(3)
-    await _look(tab, "list", screenshots)
+    await look(tab, "list", screenshots)
     await tab.page.goto("/search")
     await tab.page.get_by_label("Words to find").fill("room")
     await tab.page.keyboard.press("Enter")
     await expect(tab.page.get_by_text("2 messages found.")).to_be_visible()
-    await _look(tab, "search", screenshots)
+    await look(tab, "search", screenshots)
     await tab.page.goto("/conversations/00000000-0000-4000-8000-000000000000")
     await expect(tab.page.get_by_text("This conversation is not there.")).to_be_visible()
-    await _look(tab, "missing", screenshots)
+    await look(tab, "missing", screenshots)
     await tab.page.goto("/account")
     await expect(tab.page.get_by_text("Signed in with oskar@example.com")).to_be_visible()
-    await _look(tab, "account", screenshots)
+    await look(tab, "account", screenshots)
     await tab.page.get_by_label("To erase your account").fill("ERASE")
     await tab.page.get_by_role("button", name="Erase my account").click()
     await expect(tab.page.get_by_role("heading", name="Your account is erased")).to_be_visible()
-    await _look(tab, "erased", screenshots)
+    await look(tab, "erased", screenshots)
     await tab.page.get_by_role("button", name="Close").click()
     await expect(tab.page.get_by_label("Your name")).to_be_visible()
-    await _look(tab, "sign-in", screenshots)
+    await look(tab, "sign-in", screenshots)
     assert tab.faults == []
 
 

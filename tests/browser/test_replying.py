@@ -1,8 +1,27 @@
 """Replies as people have them: asked for by themselves, stopped, and had again."""
 
+import asyncio
+from pathlib import Path
+
 from playwright.async_api import Request, expect
 
+from local.stack import Stack
 from tests.browser.conftest import BeginReply, OpenTab
+from tests.browser.looks import look
+from tests.browser.person import Tab
+
+
+async def test_what_is_said_is_replied_to_in_every_tab(open_tab: OpenTab) -> None:
+    rosa = await open_tab("rosa", answered=True)
+    await rosa.begin()
+    other = await rosa.second()
+    await rosa.write("I cannot sleep, because of my work.")
+    for tab in (rosa, other):
+        await _is_replied_to(tab, "I cannot sleep, because of my work.")
+    reply = await rosa.messages.last.inner_text()
+    await expect(other.messages.last).to_have_text(reply)
+    await expect(rosa.page.locator("[aria-live=polite]")).to_have_text(f"Reply: {reply}")
+    assert rosa.faults == other.faults == []
 
 
 async def test_a_growing_reply_is_stopped_by_the_keyboard_where_it_stands(
@@ -30,6 +49,69 @@ async def test_a_growing_reply_is_stopped_by_the_keyboard_where_it_stands(
         )
 
 
+async def test_a_reply_that_was_cut_off_is_tried_again(
+    open_tab: OpenTab, begin_reply: BeginReply, screenshots: Path
+) -> None:
+    tara = await open_tab("tara")
+    await tara.begin()
+    await tara.write("Is anybody there?")
+    await tara.sees("Is anybody there?")
+    cut = await begin_reply(tara, "There was some")
+    await tara.sees("Is anybody there?", "There was some")
+    cut.vanish()
+    await expect(tara.page.get_by_text("This reply was cut off here")).to_be_visible(timeout=60_000)
+    await expect(tara.page.get_by_role("button", name="Try again")).to_have_count(0)
+    answered = await _again(open_tab, tara)
+    await expect(answered.page.get_by_role("button", name="Try again")).to_be_visible()
+    await look(answered, "interrupted", screenshots)
+    await answered.page.get_by_role("button", name="Try again").click()
+    await expect(answered.page.get_by_text("There was some")).to_have_count(0)
+    await _is_replied_to(answered, "Is anybody there?")
+
+
+async def test_a_reply_that_never_came_can_be_asked_for(
+    open_tab: OpenTab, stack: Stack, screenshots: Path
+) -> None:
+    uma = await open_tab("uma")
+    await uma.begin()
+    await uma.write("Hello?")
+    await uma.sees("Hello?")
+    answered = await _again(open_tab, uma)
+    ask = answered.page.get_by_role("button", name="Ask for a reply")
+    await expect(ask).to_be_visible()
+    await asyncio.to_thread(stack.kill, "responder")
+    await ask.click()
+    # Told only after a few tries.
+    alert = answered.page.get_by_role("alert")
+    await expect(alert).to_contain_text("No reply came.", timeout=60_000)
+    await look(answered, "unanswered", screenshots)
+    await asyncio.to_thread(stack.start_again, "responder")
+    await ask.click()
+    await _is_replied_to(answered, "Hello?")
+    await expect(alert).to_have_count(0)
+
+
+async def test_what_is_said_while_a_reply_grows_gets_a_reply_of_its_own(open_tab: OpenTab) -> None:
+    vera = await open_tab("vera", answered=True)
+    await vera.begin()
+    await vera.write("I had a dream about my mother.")
+    await expect(vera.page.get_by_text("Replying…")).to_be_visible()
+    await vera.write("And about my brother.")
+    await expect(vera.messages).to_have_count(4)
+    await expect(vera.messages.nth(2)).to_have_text("And about my brother.")
+    await expect(vera.page.get_by_text("Replying…")).to_have_count(0, timeout=30_000)
+
+
+async def test_what_was_said_offline_is_replied_to_once_it_is_sent(open_tab: OpenTab) -> None:
+    wilma = await open_tab("wilma", answered=True)
+    await wilma.begin()
+    await wilma.page.context.set_offline(True)
+    await wilma.write("From the tunnel.")
+    await expect(wilma.page.get_by_text("Waiting to be sent")).to_be_visible()
+    await wilma.page.context.set_offline(False)
+    await _is_replied_to(wilma, "From the tunnel.")
+
+
 async def test_where_nobody_answers_nobody_is_asked(open_tab: OpenTab) -> None:
     xenia = await open_tab("xenia")
     asked: list[str] = []
@@ -46,3 +128,19 @@ async def test_where_nobody_answers_nobody_is_asked(open_tab: OpenTab) -> None:
     await xenia.sees("To myself.")
     await expect(xenia.page.get_by_role("button", name="Ask for a reply")).to_have_count(0)
     assert asked == []
+
+
+async def _again(open_tab: OpenTab, tab: Tab) -> Tab:
+    """The same person at the same conversation, where there is somebody who answers."""
+    answered = await open_tab(tab.person, answered=True)
+    await answered.page.goto(tab.page.url)
+    return answered
+
+
+async def _is_replied_to(tab: Tab, text: str) -> None:
+    """Waits until this is all that was said, and has a whole reply."""
+    await expect(tab.messages).to_have_count(2)
+    await expect(tab.messages.first).to_have_text(text)
+    await expect(tab.page.get_by_text("Replying…")).to_have_count(0, timeout=30_000)
+    await expect(tab.page.locator(".reply .content")).not_to_be_empty()
+    await expect(tab.page.locator(".reply-bar button")).to_have_count(0)
