@@ -22,7 +22,7 @@ from local.postgres import running_postgres
 from local.stack import Stack, free_ports
 from local.unprivileged import reachable_binaries
 from tests.integration.calls import Person, Refused, refusal_over_grpc
-from tests.integration.eventually import eventually, rows
+from tests.integration.eventually import eventually, owed, rows
 
 SAID = "It has been a long day."
 _BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "operations.md").read_text(), re.DOTALL)
@@ -85,15 +85,15 @@ def test_what_was_backed_up_is_restored_and_who_was_erased_since_is_not(reachabl
             _run(_dump_of("data.dump"), folder, database)
             bob.call("POST", "/v1/me:erase", {"confirm": "ERASE"})
             eventually(lambda: len(_wrapped_keys(stack)) < len(wrapped))
-            eventually(lambda: not rows(stack, "SELECT 1 FROM messages.outbox"))
+            eventually(lambda: owed(stack) == 0)
             left = _wrapped_keys(stack)
-            _run(_dump_of("data-keys.dump"), folder, database)
+            _run(_dump_of("keys.dump"), folder, database)
             sizes = _run(_commands("psql"), folder, database)
-            assert re.fullmatch(r"\d+\|\d+ kB\n", sizes)
+            assert re.fullmatch(r"\d+\|\d+ [kM]B\n", sizes)
         secrets = reachable / "secrets"
         shutil.copytree(stack.home.secrets, secrets)
     data, keys = (
-        _run(f"pg_restore --file=- {name}", folder, {}) for name in ("data.dump", "data-keys.dump")
+        _run(f"pg_restore --file=- {name}", folder, {}) for name in ("data.dump", "keys.dump")
     )
     # Neither of the two has what opens the other, and neither has a word.
     assert not any(key in data for key in wrapped)
@@ -114,16 +114,26 @@ def test_what_was_backed_up_is_restored_and_who_was_erased_since_is_not(reachabl
                 alice.say(kept, "It goes on.")
                 unreadable = Refused("DATA_LOSS", "DATA_UNREADABLE")
                 assert bob.refused("GET", f"/v1/sessions/{erased}/messages") == unreadable
-            looked = _commands("python -m services.messages keys status")
-            for service in SERVICES:
-                asked = looked.replace("services.messages", f"services.{service}")
-                assert "kek-" in _run(asked, folder, restored.service(service).environment)
-            settings = restored.service("messages").environment
-            eventually(lambda: not rows(restored, "SELECT 1 FROM messages.outbox"))
-            owed = _run(_commands("python -m services.messages outbox status"), folder, settings)
-            assert owed == "Nothing is owed.\nNothing failed.\n"
-            again = _run(_commands("python -m services.messages outbox retry"), folder, settings)
-            assert again == "Trying 0 again.\n"
+            _look_after(restored, folder)
+            query = "SELECT 1 FROM messages.messages WHERE session_id = %s"
+            assert not rows(restored, query, erased)
+
+
+def _look_after(stack: Stack, folder: Path) -> None:
+    """Runs the commands for a system that was restored."""
+    settings = stack.service("users").environment
+    again = _run(_commands("python -m services.users persons"), folder, settings)
+    assert again == "Erasing 1 once more, everywhere within moments.\n"
+    eventually(lambda: owed(stack) == 0)
+    looked = _commands("python -m services.messages keys status")
+    for service in SERVICES:
+        asked = looked.replace("services.messages", f"services.{service}")
+        assert "kek-" in _run(asked, folder, stack.service(service).environment)
+    settings = stack.service("messages").environment
+    status = _run(_commands("python -m services.messages outbox status"), folder, settings)
+    assert status == "Nothing is owed.\nNothing failed.\n"
+    retried = _run(_commands("python -m services.messages outbox retry"), folder, settings)
+    assert retried == "Trying 0 again.\n"
 
 
 def test_secrets_that_leaked_are_replaced(reachable: Path) -> None:
@@ -168,3 +178,13 @@ def _with_password(stack: Stack, service: str, password: str) -> str:
     return urlunsplit(
         parts._replace(netloc=f"inglenook_{service}:{quote(password, safe='')}@{host}")
     )
+
+
+def test_what_carries_a_recipe_out_is_there() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", page)
+    assert len(named) > 5
+    for file, test in named:
+        assert re.search(rf"def {test or 'test_'}", (ROOT / file).read_text())
+    for file in re.findall(r"\]\(\.\./([\w/.-]+)\)", page):
+        assert (ROOT / file).exists()

@@ -22,7 +22,7 @@ from tests.integration.commands import Done, run_command
 from tests.integration.eventually import eventually, owed, rows, tables_with
 
 KEYS = {"data_keys", "key_encryption_keys"}
-# What is backed up with the keys and never put back to an older state: see docs/encryption.md.
+# What is backed up with the keys and never put back to an older state: see docs/operations.md.
 KEPT_APART = KEYS | {"erased_people", "receipts"}
 ENVELOPES = [("users", "users", "name"), ("sessions", "sessions", "title")]
 ENVELOPES += [("messages", "messages", "body")]
