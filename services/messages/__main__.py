@@ -2,15 +2,14 @@
 
 import asyncio
 import sys
-from pathlib import Path
-from typing import Annotated
+from functools import partial
 
 from inglenook.messages.v1 import messages_pb2
 from inglenook.sessions.v1.sessions_pb2_grpc import SessionsServiceStub
-from pydantic import Field
 
 from services.messages.appender import Appender
 from services.messages.checks import CHECKS
+from services.messages.comparisons import compared_by_messages
 from services.messages.conversations import Conversations
 from services.messages.deliveries import owed_by_messages
 from services.messages.ending import Ending
@@ -23,8 +22,10 @@ from services.messages.leases import Leases
 from services.messages.live import Announcer, conversation_feeds
 from services.messages.opening import Opener
 from services.messages.scans import MessageScans
-from services.messages.search import SearchBudget, Searches
+from services.messages.search import Searches
 from services.messages.service import Messages
+from services.messages.settings import MessagesSettings
+from services.messages.standing import standings
 from services.messages.stopping import Stopping
 from services.messages.store import MessageStore
 from services.messages.streaming import GrowingMessages
@@ -38,30 +39,8 @@ from services.runtime.locking import Locks
 from services.runtime.peers import channel_to
 from services.runtime.program import Program, commands_of
 from services.runtime.server import Implementation, serve
-from services.runtime.settings import ServiceSettings
 
 _SERVICE = messages_pb2.DESCRIPTOR.services_by_name["MessagesService"]
-_SEARCH_BUDGET = SearchBudget()
-
-
-class MessagesSettings(ServiceSettings):
-    """What the messages service needs to run."""
-
-    token_key_file: Path
-    """The key of page and resume tokens: 32 bytes in base64, the same for all replicas."""
-    sessions_address: Annotated[str, Field(min_length=1)]
-    """Where the sessions service answers."""
-    search_messages: Annotated[int, Field(ge=1)] = _SEARCH_BUDGET.messages
-    """How many messages a search reads before it ends, with a token to go on from."""
-    search_bytes: Annotated[int, Field(ge=1)] = _SEARCH_BUDGET.bytes
-    """How many bytes it decrypts at most."""
-    search_cpu_seconds: Annotated[float, Field(gt=0)] = _SEARCH_BUDGET.cpu_seconds
-    """How much processor time it takes at most."""
-
-    @property
-    def search_budget(self) -> SearchBudget:
-        """What one search may cost."""
-        return SearchBudget(self.search_messages, self.search_bytes, self.search_cpu_seconds)
 
 
 async def run(settings: MessagesSettings) -> None:
@@ -109,6 +88,7 @@ async def run(settings: MessagesSettings) -> None:
             erasing=Erasing(database, keys, announcer.erased),
             watches=feeds.watches,
             locks=locks,
+            standings=partial(standings, database),
             cursors=cursors,
         )
 
@@ -123,7 +103,9 @@ async def run(settings: MessagesSettings) -> None:
 def main() -> None:
     """Runs the command that the program was started with."""
     parser, _ = commands_of("messages")
-    Program("messages", MessagesSettings, run, DATA_KEYS, OUTBOX, CHECKS).main(parser, sys.argv[1:])
+    Program(
+        "messages", MessagesSettings, run, DATA_KEYS, OUTBOX, CHECKS, compared_by_messages
+    ).main(parser, sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The methods of MessagesService."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from uuid import UUID, uuid4
 
@@ -19,6 +19,7 @@ from services.messages.export import Exports
 from services.messages.importing import Importer
 from services.messages.live import watched
 from services.messages.search import Searches
+from services.messages.standing import StandingRow
 from services.messages.stopping import Stopping
 from services.messages.streaming import GrowingMessages
 from services.messages.tables import Conversation, MessageRow
@@ -48,10 +49,12 @@ class Messages:
         erasing: Erasing,
         watches: Watches,
         locks: Locks,
+        standings: Callable[[Sequence[Conversation]], Awaitable[Sequence[StandingRow]]],
         cursors: Cursors,
     ) -> None:
         """Takes what does each part of the work."""
         self._locks = locks
+        self._standings = standings
         self._conversations = conversations
         self._appender = appender
         self._growing = growing
@@ -194,6 +197,25 @@ class Messages:
             conversations=erased.conversations,
             messages=erased.messages,
             key_ids=map(str, erased.key_ids),
+        )
+
+    async def DescribeConversations(
+        self, request: messages_pb2.DescribeConversationsRequest, _context: object
+    ) -> messages_pb2.DescribeConversationsResponse:
+        """How conversations stand."""
+        named = [
+            Conversation(UUID(one.session_id), UUID(one.user_id)) for one in request.conversations
+        ]
+        return messages_pb2.DescribeConversationsResponse(
+            conversations=[
+                messages_pb2.ConversationStanding(
+                    message_count=row.message_count,
+                    revision=row.revision,
+                    deleted=row.is_deleted,
+                    settled=not row.owed,
+                )
+                for row in await self._standings(named)
+            ]
         )
 
     async def LockUser(

@@ -6,15 +6,17 @@ import inspect
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import uvloop
+from grpc import aio
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
-from services.runtime.checks import Check, DifferencesError, check_lines
+from services.runtime.checks import Check, Comparison, DifferencesError, check_lines
 from services.runtime.database import Database
 from services.runtime.encryption.commands import KeysCommand, add_keys_commands
 from services.runtime.encryption.data_key_table import DataKeyTable
@@ -59,6 +61,8 @@ class Program(Generic[Settings]):
     """Where what it owes to other services is stored."""
     checks: Sequence[Check]
     """What is always so of what it stores."""
+    compare: Callable[[Settings, Database], AbstractAsyncContextManager[Sequence[Comparison]]]
+    """What is always so between it and other services, for as long as they can be asked."""
 
     def main(self, commands: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
         """Serves, migrates, or looks after keys; gives back the arguments of any other command."""
@@ -73,19 +77,28 @@ class Program(Generic[Settings]):
             case "keys":
                 self._look_after_keys(parsed)
             case "check":
-                try:
-                    self.print_lines(
-                        load(DatabaseSettings),
-                        lambda database: check_lines(database, self.checks),
-                    )
-                except DifferencesError as error:
-                    sys.exit(f"{self.name}: {error}")
+                self._check()
             case "outbox":
                 settings = load(DatabaseSettings)
                 self.print_lines(
                     settings, lambda database: outbox_lines(database, self.outbox, parsed)
                 )
         return parsed
+
+    def _check(self) -> None:
+        settings = load(self.settings)
+
+        async def lines(database: Database) -> AsyncIterator[str]:
+            async with self.compare(settings, database) as comparisons:
+                async for line in check_lines(database, self.checks, comparisons):
+                    yield line
+
+        try:
+            self.print_lines(settings, lines)
+        except DifferencesError as error:
+            sys.exit(f"{self.name}: {error}")
+        except aio.AioRpcError as error:
+            sys.exit(f"{self.name}: another service does not answer: {error.code().name}")
 
     def _serve(self, workers: int | None) -> None:
         if workers is not None:

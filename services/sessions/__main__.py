@@ -1,13 +1,11 @@
 """The sessions service as a program: `python -m services.sessions [migrate | keys …]`."""
 
 import sys
-from pathlib import Path
-from typing import Annotated
+from functools import partial
 
 from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
 from inglenook.sessions.v1 import sessions_pb2
 from inglenook.users.v1.users_pb2_grpc import UsersServiceStub
-from pydantic import Field
 
 from services.runtime.cursors import Cursors, read_token_key
 from services.runtime.database import Database
@@ -17,26 +15,17 @@ from services.runtime.locking import Locks
 from services.runtime.peers import channel_to
 from services.runtime.program import Program, commands_of
 from services.runtime.server import Implementation, serve
-from services.runtime.settings import ServiceSettings
 from services.sessions.activity import Activities
 from services.sessions.checks import CHECKS
+from services.sessions.comparisons import compared_by_sessions
 from services.sessions.deletion import Deletions, owed_by_sessions
 from services.sessions.live import session_feeds
 from services.sessions.service import Sessions
+from services.sessions.settings import SessionsSettings
+from services.sessions.standing import standings
 from services.sessions.store import DATA_KEYS, ERASED, LOCKED, OUTBOX, SessionStore
 
 _SERVICE = sessions_pb2.DESCRIPTOR.services_by_name["SessionsService"]
-
-
-class SessionsSettings(ServiceSettings):
-    """What the sessions service needs to run."""
-
-    token_key_file: Path
-    """The key of page and resume tokens: 32 bytes in base64, the same for all replicas."""
-    messages_address: Annotated[str, Field(min_length=1)]
-    """Where the messages service answers."""
-    users_address: Annotated[str, Field(min_length=1)]
-    """Where the users service answers."""
 
 
 async def run(settings: SessionsSettings) -> None:
@@ -66,6 +55,7 @@ async def run(settings: SessionsSettings) -> None:
             cursors=cursors,
             feeds=feeds,
             locks=locks,
+            standings=partial(standings, database),
         )
         await serve(settings, Implementation(_SERVICE, sessions, locks, feeds.feeds.stop), database)
 
@@ -73,7 +63,9 @@ async def run(settings: SessionsSettings) -> None:
 def main() -> None:
     """Runs the command that the program was started with."""
     parser, _ = commands_of("sessions")
-    Program("sessions", SessionsSettings, run, DATA_KEYS, OUTBOX, CHECKS).main(parser, sys.argv[1:])
+    Program(
+        "sessions", SessionsSettings, run, DATA_KEYS, OUTBOX, CHECKS, compared_by_sessions
+    ).main(parser, sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The methods of SessionsService."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from uuid import UUID, uuid4
 
@@ -27,6 +27,7 @@ from services.sessions.activity import Activities
 from services.sessions.deletion import DELETION, POINTER, Deletions
 from services.sessions.live import deletion_of, watched
 from services.sessions.places import numbers_of, place_of
+from services.sessions.standing import StandingRow
 from services.sessions.store import SessionChange, SessionRow, SessionStore
 
 
@@ -44,12 +45,14 @@ class Sessions:
         cursors: Cursors,
         feeds: Live,
         locks: Locks,
+        standings: Callable[[Sequence[tuple[UUID, UUID]]], Awaitable[Sequence[StandingRow]]],
     ) -> None:
         """Takes where sessions are, and what is told of them by and to the messages service.
 
         `keys` encrypt titles, `cursors` make tokens, `feeds` are who follows,
-        `locks` who is locked.
+        `locks` who is locked; `standings` reads how sessions stand.
         """
+        self._standings = standings
         self._locks = locks
         self._store = store
         self._activities = activities
@@ -183,6 +186,18 @@ class Sessions:
         self._live.wakeups.send(str(erasing), revision + 1)
         return sessions_pb2.EraseUserResponse(
             sessions=erased.conversations, key_ids=map(str, erased.key_ids)
+        )
+
+    async def DescribeSessions(
+        self, request: sessions_pb2.DescribeSessionsRequest, _context: object
+    ) -> sessions_pb2.DescribeSessionsResponse:
+        """How sessions stand."""
+        named = [(UUID(one.user_id), UUID(one.session_id)) for one in request.sessions]
+        return sessions_pb2.DescribeSessionsResponse(
+            sessions=[
+                sessions_pb2.SessionStanding(exists=row.exists, settled=not row.owed)
+                for row in await self._standings(named)
+            ]
         )
 
     async def LockUser(

@@ -19,6 +19,7 @@ from services.runtime.program import Program, commands_of
 from services.runtime.server import Implementation, serve
 from services.runtime.settings import DatabaseSettings, load
 from services.users.checks import CHECKS
+from services.users.comparisons import compared_by_users
 from services.users.deliveries import owed_by_users
 from services.users.erasing import Erasing
 from services.users.exporting import Exporting
@@ -94,7 +95,7 @@ def main() -> None:
     add_persons_commands(
         commands.add_parser("persons", help="decide about people who were deleted elsewhere")
     )
-    program = Program("users", UsersSettings, run, DATA_KEYS, OUTBOX, CHECKS)
+    program = Program("users", UsersSettings, run, DATA_KEYS, OUTBOX, CHECKS, compared_by_users)
     arguments = program.main(parser, sys.argv[1:])
     match arguments.command:
         case "token":

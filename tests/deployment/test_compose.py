@@ -26,12 +26,12 @@ from local.environment import inherited_environment
 from local.home import SERVICES
 from local.postgres import running_postgres
 from local.stack import Ports, Stack, free_ports
-from services.messages.__main__ import MessagesSettings
+from services.messages.settings import MessagesSettings
 from services.runtime.jwks import read_signing_key, write_signing_key
 from services.runtime.probe import is_serving
 from services.runtime.secret_file import write_secret_file
 from services.runtime.settings import PREFIX, MigrationSettings, load
-from services.sessions.__main__ import SessionsSettings
+from services.sessions.settings import SessionsSettings
 from services.users.settings import UsersSettings
 from tests.deployment.compose import COMPOSE, MOUNTED, Part, compose, parts, secrets_folder
 

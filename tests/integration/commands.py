@@ -15,11 +15,15 @@ class Done:
     told: str
 
 
-def run_command(stack: Stack, service: str, *arguments: str) -> Done:
-    """Runs `python -m services.<service> …` with the service's own settings."""
+def run_command(stack: Stack, service: str, *arguments: str, **settings: str) -> Done:
+    """Runs `python -m services.<service> …` with the service's own settings.
+
+    `settings` are others instead, by their names without the prefix.
+    """
+    own = {f"INGLENOOK_{name.upper()}": value for name, value in settings.items()}
     done = subprocess.run(
         [sys.executable, "-m", f"services.{service}", *arguments],
-        env=stack.service(service).environment,
+        env={**stack.service(service).environment, **own},
         capture_output=True,
         text=True,
         check=False,

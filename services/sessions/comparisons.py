@@ -1,0 +1,177 @@
+"""What sessions know of conversations, compared with what the messages service has of them.
+
+Both go on changing meanwhile. So a session is read after its conversation was asked about: what was
+told by then is in its row. What is in its row may be newer than the answer, though: where the two
+differ, both are looked at again, and what changed in between is looked at once more.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from inglenook.messages.v1.messages_pb2 import (
+    ConversationName,
+    ConversationStanding,
+    DescribeConversationsRequest,
+)
+from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
+from sqlalchemy import BigInteger, Uuid, bindparam, literal, select, tuple_
+
+from services.runtime.checks import Comparison, DifferenceRow
+from services.runtime.database import Database, statement
+from services.runtime.peers import TIMEOUT, as_service, channel_to
+from services.runtime.service_tokens import ServiceTokens
+from services.sessions.settings import SessionsSettings
+from services.sessions.store import OUTBOX, SESSIONS
+
+if TYPE_CHECKING:
+    from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceAsyncStub
+
+_AT_ONCE = 500
+_LOOKS = 5
+_NIL = UUID(int=0)
+
+
+@dataclass(frozen=True, slots=True)
+class _KnownRow:
+    user_id: UUID
+    session_id: UUID
+    message_count: int
+    activity_revision: int
+    """The conversation's, as of which the count was told."""
+    is_deleted: bool
+    owes: bool
+    """Whether others are still to be told of it."""
+
+
+_SESSION, _OWED = SESSIONS.c, OUTBOX.table.c
+_owes = (
+    select(literal(1))
+    .where(
+        _OWED.user_id == _SESSION.user_id,
+        _OWED.session_id == _SESSION.session_id,
+        _OWED.set_aside_time.is_(None),
+    )
+    .exists()
+)
+_known = select(
+    _SESSION.user_id,
+    _SESSION.session_id,
+    _SESSION.message_count,
+    _SESSION.activity_revision,
+    _SESSION.delete_time.is_not(None).label("is_deleted"),
+    _owes.label("owes"),
+)
+_PAGE = statement(
+    _known.where(
+        tuple_(_SESSION.user_id, _SESSION.session_id)
+        > tuple_(bindparam("after_user", type_=Uuid), bindparam("after_session", type_=Uuid))
+    )
+    .order_by(_SESSION.user_id, _SESSION.session_id)
+    .limit(bindparam("limit", type_=BigInteger)),
+    _KnownRow,
+)
+_named = OUTBOX.named()
+_THESE = statement(
+    _known.where(
+        tuple_(_SESSION.user_id, _SESSION.session_id).in_(
+            select(_named.c.user_id, _named.c.session_id)
+        )
+    ),
+    _KnownRow,
+)
+
+
+@asynccontextmanager
+async def compared_by_sessions(
+    settings: SessionsSettings, database: Database
+) -> AsyncIterator[Sequence[Comparison]]:
+    """What is always so between sessions and conversations."""
+    tokens = ServiceTokens.of(settings, "sessions")
+    async with channel_to(settings.messages_address) as channel:
+        conversations = _Conversations(database, MessagesServiceStub(channel), tokens)
+        promise = "a session knows how many messages its conversation has: none once it is deleted"
+        yield (Comparison(promise, conversations.differences),)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """A session, and the conversation as it stood before the session was read."""
+
+    known: _KnownRow
+    standing: ConversationStanding
+
+    @property
+    def name(self) -> tuple[UUID, UUID]:
+        return self.known.user_id, self.known.session_id
+
+    @property
+    def is_told(self) -> bool:
+        """Whether each of the two was told all of the other."""
+        return self.standing.settled and not self.known.owes
+
+    @property
+    def difference(self) -> DifferenceRow | None:
+        known, standing = self.known, self.standing
+        about = f"{known.session_id}/{known.user_id}"
+        if known.is_deleted:
+            left = bool(standing.revision) and not standing.deleted
+            return DifferenceRow(about, standing.message_count, 0) if left else None
+        if known.message_count == standing.message_count:
+            return None
+        return DifferenceRow(about, known.message_count, standing.message_count)
+
+
+class _Conversations:
+    def __init__(
+        self, database: Database, messages: "MessagesServiceAsyncStub", tokens: ServiceTokens
+    ) -> None:
+        self._database = database
+        self._messages = messages
+        self._tokens = tokens
+
+    async def differences(self) -> AsyncIterator[DifferenceRow]:
+        """The sessions that know their conversation wrongly."""
+        after_user, after_session = _NIL, _NIL
+        while True:
+            place = {"after_user": after_user, "after_session": after_session, "limit": _AT_ONCE}
+            page = await self._database.all(_PAGE, place)
+            for pair in await self._different([(row.user_id, row.session_id) for row in page]):
+                if (difference := pair.difference) is not None:
+                    yield difference
+            if len(page) < _AT_ONCE:
+                return
+            after_user, after_session = page[-1].user_id, page[-1].session_id
+
+    async def _different(self, named: Sequence[tuple[UUID, UUID]]) -> Sequence[_Pair]:
+        """The pairs that differ and stand still: twice the same, with nothing to be told."""
+        before: dict[tuple[UUID, UUID], _Pair] = {}
+        still: list[_Pair] = []
+        for _ in range(_LOOKS):
+            if not named:
+                break
+            differing = [
+                pair for pair in await self._look(named) if pair.is_told and pair.difference
+            ]
+            still += [pair for pair in differing if before.get(pair.name) == pair]
+            before = {pair.name: pair for pair in differing}
+            named = [pair.name for pair in differing if pair not in still]
+        return still
+
+    async def _look(self, named: Sequence[tuple[UUID, UUID]]) -> Sequence[_Pair]:
+        """How conversations stand, and then what is known of them by sessions."""
+        request = DescribeConversationsRequest(
+            conversations=[
+                ConversationName(user_id=str(person), session_id=str(session))
+                for person, session in named
+            ]
+        )
+        answer = await self._messages.DescribeConversations(
+            request, timeout=TIMEOUT, metadata=as_service(self._tokens)
+        )
+        standings = dict(zip(named, answer.conversations, strict=True))
+        ids = {"user_ids": [one[0] for one in named], "session_ids": [one[1] for one in named]}
+        rows = await self._database.all(_THESE, ids)
+        return [_Pair(row, standings[row.user_id, row.session_id]) for row in rows]
