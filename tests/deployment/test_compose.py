@@ -52,7 +52,8 @@ SETTINGS: dict[str, type[BaseSettings]] = {
     "migrate-messages": MigrationSettings,
 }
 # What `make run` sets and a deployment must not, or need not.
-DEVELOPMENT = {"INGLENOOK_DEVELOPMENT_ISSUER"}
+DEVELOPMENT = {"INGLENOOK_DEVELOPMENT_ISSUER", "INGLENOOK_LAME_DUCK_SECONDS"}
+DEVELOPMENT |= {f"INGLENOOK_{whose}_REQUESTS_PER_MINUTE" for whose in ("PERSON", "ADDRESS")}
 PORTS = Ports()
 
 
