@@ -19,6 +19,7 @@ from gateway.reference import largest_reference_file, reference_routes
 from gateway.replies import local_replies
 from gateway.routes import call_routes, health_routes, nowhere
 from gateway.settings import GatewaySettings
+from gateway.tls import tls_of_callers
 from gateway.tracing import HEADERS_FROM_OUTSIDE, collector_clusters, flushing, tracing
 from gateway.upstreams import clusters
 from gateway.web import largest_file, web_clusters, web_routes
@@ -81,7 +82,12 @@ def bootstrap(
                     "per_connection_buffer_limit_bytes": settings.max_request_bytes,
                     "enable_reuse_port": False,
                     "traffic_direction": "INBOUND",
-                    "filter_chains": [{"filters": [_http(settings, traces, served)]}],
+                    "filter_chains": [
+                        {
+                            "filters": [_http(settings, traces, served)],
+                            **tls_of_callers(settings),
+                        }
+                    ],
                 },
                 *key_file_listeners(settings),
                 *metrics_listeners(settings),

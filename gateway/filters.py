@@ -84,7 +84,9 @@ def http_filters(settings: GatewaySettings, served: list[Method]) -> list[dict[s
     ready = {cluster_of(addresses): {"value": 1.0} for addresses in settings.upstreams.values()}
     return [
         # On for all that does not say otherwise: what no route matches has these headers too.
-        _filter(HEADERS, "header_mutation.v3.HeaderMutation", mutations=_security_headers()),
+        _filter(
+            HEADERS, "header_mutation.v3.HeaderMutation", mutations=_security_headers(settings)
+        ),
         _where_asked_for(_compression()),
         _where_asked_for(_health("/healthz")),
         _where_asked_for(_health("/readyz", cluster_min_healthy_percentages=ready)),
@@ -145,7 +147,10 @@ def _health(path: str, **conditions: object) -> dict[str, object]:
     )
 
 
-def _security_headers() -> dict[str, object]:
+def _security_headers(settings: GatewaySettings) -> dict[str, object]:
+    headers = dict(_SECURITY_HEADERS)
+    if settings.tls_certificate_file is not None:
+        headers["strict-transport-security"] = "max-age=31536000"
     return {
         "response_mutations": [
             {
@@ -154,7 +159,7 @@ def _security_headers() -> dict[str, object]:
                     "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
                 }
             }
-            for key, value in _SECURITY_HEADERS.items()
+            for key, value in headers.items()
         ]
     }
 

@@ -1,5 +1,6 @@
 """What the gateway needs to know besides the contract."""
 
+import ipaddress
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -27,8 +28,22 @@ class GatewaySettings(IdentitySettings, StoppingSettings):
     upstreams: dict[str, Addresses]
     """Where each service answers: its full name in the protos, and its address, or a list of those
     of its processes. A name that stands for several of them is all of them. As JSON."""
+    allow_plaintext: bool = False
+    """Whether services on other hosts may be called without TLS: on a network that is trusted."""
+    upstream_ca_file: Path | None = None
+    """Certificates of who signs the services'. With it, services are called over TLS, and each must
+    have a certificate of its own name as it is in the protos: `users`, `sessions`, `messages`."""
+    upstream_certificate_file: Path | None = None
+    """The gateway's own certificate, by which services know it, with those in between."""
+    upstream_key_file: Path | None = None
+    """The certificate's key."""
+    tls_certificate_file: Path | None = None
+    """The certificate that callers see, with those in between. With it, callers are answered over
+    TLS alone. A certificate that takes the file's place, by renaming, is used from then on."""
+    tls_key_file: Path | None = None
+    """The certificate's key."""
     bootstrap_file: Path
-    """Where Envoy's configuration is written."""
+    """Where Envoy's configuration is written, and beside it what Envoy reads of certificates."""
     descriptors: Path = DESCRIPTORS
     """The compiled contract."""
     cors_origins: tuple[str, ...] = ()
@@ -55,6 +70,33 @@ class GatewaySettings(IdentitySettings, StoppingSettings):
     """Whom the web app is opened as, in development. Default: it asks."""
 
     @model_validator(mode="after")
+    def _certificates_have_keys(self) -> Self:
+        for whose in ("tls", "upstream"):
+            certificate, key = f"{whose}_certificate_file", f"{whose}_key_file"
+            if (getattr(self, certificate) is None) != (getattr(self, key) is None):
+                raise ValueError(
+                    f"INGLENOOK_{certificate.upper()} and INGLENOOK_{key.upper()} belong together"
+                )
+        if self.upstream_certificate_file is not None and self.upstream_ca_file is None:
+            raise ValueError(
+                "INGLENOOK_UPSTREAM_CERTIFICATE_FILE is for TLS: set INGLENOOK_UPSTREAM_CA_FILE too"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _plaintext_stays_on_this_host(self) -> Self:
+        if self.allow_plaintext or self.upstream_ca_file is not None:
+            return self
+        for address in (one for addresses in self.upstreams.values() for one in addresses):
+            if not is_loopback(address.rpartition(":")[0]):
+                raise ValueError(
+                    f"INGLENOOK_UPSTREAMS: {address} is on another host, and calls would be in"
+                    " plaintext: set INGLENOOK_UPSTREAM_CA_FILE, or INGLENOOK_ALLOW_PLAINTEXT on a"
+                    " network that is trusted"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _anyone_signs_in_only_in_development(self) -> Self:
         # Which the settings of identity let be on in development alone.
         if self.development_sign_in is not None and self.development_issuer is None:
@@ -78,3 +120,13 @@ class GatewaySettings(IdentitySettings, StoppingSettings):
         if self.web_folder is not None and not (self.web_folder / "index.html").is_file():
             raise ValueError(f"INGLENOOK_WEB_FOLDER has no index.html: {self.web_folder}")
         return self
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address is this host's own, whatever it is asked from."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

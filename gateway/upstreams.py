@@ -4,6 +4,7 @@ import ipaddress
 from collections.abc import Sequence
 
 from gateway.settings import GatewaySettings
+from gateway.tls import tls_to_service
 
 _EXTENSIONS = "type.googleapis.com/envoy.extensions"
 _MANY = 50_000
@@ -19,10 +20,12 @@ def clusters(settings: GatewaySettings) -> list[dict[str, object]]:
     services: dict[tuple[str, ...], str] = {}
     for service, addresses in settings.upstreams.items():
         services.setdefault(addresses, service)
-    return [_cluster(addresses, service) for addresses, service in services.items()]
+    return [_cluster(settings, addresses, service) for addresses, service in services.items()]
 
 
-def _cluster(addresses: Sequence[str], service: str) -> dict[str, object]:
+def _cluster(
+    settings: GatewaySettings, addresses: Sequence[str], service: str
+) -> dict[str, object]:
     hosts = [address.rpartition(":")[0] for address in addresses]
     return {
         "name": cluster_of(addresses),
@@ -41,6 +44,7 @@ def _cluster(addresses: Sequence[str], service: str) -> dict[str, object]:
         },
         "health_checks": [_health_check(service)],
         "outlier_detection": _outlier_detection(),
+        **tls_to_service(settings, service),
         "circuit_breakers": {"thresholds": [_limits()]},
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,9 +25,10 @@ _PATIENCE_SECONDS = 10
 class Gateway:
     """A process of the gateway."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], trusted: str) -> None:
         self.port = int(environment["INGLENOOK_LISTEN"].rpartition(":")[2])
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if trusted else 'http'}://localhost:{self.port}"
+        self._trusted = ssl.create_default_context(cafile=trusted or None)
         self._folder = Path(environment["INGLENOOK_BOOTSTRAP_FILE"]).parent
         self.process = subprocess.Popen(
             [sys.executable, "-m", "gateway"], env=environment, stdout=subprocess.DEVNULL
@@ -35,7 +37,7 @@ class Gateway:
     def answers(self, path: str) -> int | None:
         """The HTTP status of an answer; None when no connection is accepted."""
         try:
-            return httpx.get(f"{self.url}{path}").status_code
+            return httpx.get(f"{self.url}{path}", verify=self._trusted).status_code
         except httpx.ConnectError:
             return None
 
@@ -77,11 +79,15 @@ def trusting_as(stack: Stack) -> dict[str, str]:
 
 @contextmanager
 def started_gateway(
-    folder: Path, upstreams: Mapping[str, str | Sequence[str]], **settings: str
+    folder: Path,
+    upstreams: Mapping[str, str | Sequence[str]],
+    trusted: str = "",
+    **settings: str,
 ) -> Iterator[Gateway]:
     """A gateway before these upstreams that is alive; files are in `folder`.
 
-    `settings` are more of its own, by their names without the prefix.
+    `settings` are more of its own, by their names without the prefix. If it has a certificate,
+    `trusted` is the file of its authority's.
     """
     own = {f"INGLENOOK_{name.upper()}": value for name, value in settings.items()}
     environment = {
@@ -92,7 +98,7 @@ def started_gateway(
         "INGLENOOK_LAME_DUCK_SECONDS": "0",
         **own,
     }
-    gateway = Gateway(environment)
+    gateway = Gateway(environment, trusted)
     try:
         eventually(lambda: gateway.answers("/healthz") == httpx.codes.OK)
         yield gateway
@@ -102,12 +108,19 @@ def started_gateway(
 
 @contextmanager
 def served(
-    service: str, handlers: "dict[str, grpc.RpcMethodHandler[bytes, bytes]]"
+    service: str,
+    handlers: "dict[str, grpc.RpcMethodHandler[bytes, bytes]]",
+    credentials: grpc.ServerCredentials | None = None,
 ) -> Iterator[str]:
-    """A service with handlers of the test's own; gives its address."""
+    """A service with handlers of the test's own, over TLS with credentials; gives its address."""
     server = grpc.server(ThreadPoolExecutor())
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, handlers)])
-    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    anywhere = "127.0.0.1:0"
+    port = (
+        server.add_insecure_port(anywhere)
+        if credentials is None
+        else server.add_secure_port(anywhere, credentials)
+    )
     server.start()
-    yield address
+    yield f"127.0.0.1:{port}"
     server.stop(None).wait()

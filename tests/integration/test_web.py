@@ -31,12 +31,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def web(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    folder = tmp_path_factory.mktemp("web-home")
-    for step in (folder, *list(folder.parents)[:2]):
-        step.chmod(0o711)
+def web(built: Path, reachable_to_all: Path) -> Iterator[httpx.Client]:
     with (
-        Stack(folder / "home", free_ports(), web=built) as stack,
+        Stack(reachable_to_all / "home", free_ports(), web=built) as stack,
         httpx.Client(base_url=stack.url, trust_env=False) as client,
     ):
         yield client
