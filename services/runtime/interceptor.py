@@ -301,7 +301,9 @@ async def _refuse(
 ) -> None:
     refusal = refusal_of(error)
     if refusal is not error:
-        _log.error("a call failed", extra={"method": method_name}, exc_info=error)
+        # Of what does not open, where it is: an operator has to find the row.
+        where = {"method": method_name, **refusal.metadata}
+        _log.error("a call failed", extra=where, exc_info=error)
     _note(method_name, refusal.code.name, started, refusal.reason_name)
     details = ((_STATUS_DETAILS, refusal.status().SerializeToString()),)
     await context.abort(refusal.code, refusal.message, trailing_metadata=details)
