@@ -26,6 +26,7 @@ from sqlalchemy import (
     or_,
     select,
     tuple_,
+    union_all,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
@@ -195,14 +196,31 @@ _named = (
     .table_valued(column("session_id", Uuid), column("user_id", Uuid), name="named")
     .render_derived()
 )
-_REVISIONS = statement(
-    select(_CONVERSATION.session_id, _CONVERSATION.user_id, _CONVERSATION.revision).where(
-        tuple_(_CONVERSATION.session_id, _CONVERSATION.user_id).in_(
-            select(_named.c.session_id, _named.c.user_id)
-        )
-    ),
-    RevisionRow,
+_begun = select(_CONVERSATION.session_id, _CONVERSATION.user_id, _CONVERSATION.revision).where(
+    tuple_(_CONVERSATION.session_id, _CONVERSATION.user_id).in_(
+        select(_named.c.session_id, _named.c.user_id)
+    )
 )
+# Of an erased person's conversations no rows are left, and of those in which nothing was said there
+# never was one. Whoever still follows one has to look, and so learns that it is gone.
+_gone = (
+    select(
+        _named.c.session_id,
+        _named.c.user_id,
+        literal(_EVERYTHING, BigInteger).label("revision"),
+    )
+    .select_from(_named.join(ERASED.table, ERASED.table.c.user_id == _named.c.user_id))
+    .where(
+        ~select(literal(1))
+        .select_from(CONVERSATIONS)
+        .where(
+            _CONVERSATION.session_id == _named.c.session_id,
+            _CONVERSATION.user_id == _named.c.user_id,
+        )
+        .exists()
+    )
+)
+_REVISIONS = statement(union_all(_begun, _gone), RevisionRow)
 
 LOCK = statement(
     select(_CONVERSATION.revision).where(THIS_CONVERSATION).with_for_update(), _LockedRow
@@ -350,7 +368,10 @@ class MessageStore:
         return await self._database.one_after(LOCK, _DELETE, parameters)
 
     async def revisions(self, conversations: Sequence[Conversation]) -> list[RevisionRow]:
-        """The revisions of many conversations, of those that have begun."""
+        """The revisions of many conversations, of those that have begun.
+
+        Those of erased persons that are gone are above all others.
+        """
         parameters = {
             "sessions": [conversation.session_id for conversation in conversations],
             "persons": [conversation.user_id for conversation in conversations],

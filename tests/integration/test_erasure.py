@@ -208,14 +208,16 @@ def test_an_erasure_must_be_meant(person: MakePerson) -> None:
     alice.call("GET", "/v1/me")
 
 
+@pytest.mark.parametrize("said", [["hello"], []], ids=["spoken", "silent"])
 @pytest.mark.parametrize("method", ["WatchMe", "WatchSessions", "WatchMessages"])
 def test_who_watches_is_told_that_they_are_erased(
-    stack: Stack, person: MakePerson, method: str
+    stack: Stack, person: MakePerson, method: str, said: list[str]
 ) -> None:
     name = f"erased-{uuid4()}"
     someone = person(name)
     session = someone.new_session()
-    someone.say(session, "hello")
+    for content in said:
+        someone.say(session, content)
     watch = next(one for one in load_methods(DESCRIPTORS) if one.name == method)
     request = WatchMessagesRequest(session_id=session) if method == "WatchMessages" else Empty()
     metadata = (("authorization", f"Bearer {stack.token(name)}"),)
