@@ -87,6 +87,7 @@ class Users:
         sealed = await self._seal(row.user_id, "name", name)
         changed = await self._store.rename(row.user_id, sealed, expected=expected)
         if changed is None:
+            await self._row()  # Tells who was erased meanwhile.
             raise etag_stale()
         await self._announce(changed)
         return users_pb2.UpdateMeResponse(user=await self._user(changed))

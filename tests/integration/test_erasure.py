@@ -10,6 +10,7 @@ from uuid import uuid4
 import grpc
 import httpx
 import jwt
+import psycopg
 import pytest
 from google.protobuf.empty_pb2 import Empty
 from inglenook.messages.v1.messages_pb2 import EraseUserRequest, WatchMessagesRequest
@@ -153,6 +154,30 @@ def test_what_was_said_is_not_seen_as_nothing_said_while_sessions_know_no_better
             next(messages.WatchMessages(again, metadata=mine, timeout=60))
         assert refusal_over_grpc(ended.value) == gone
     assert someone.refused("GET", f"/v1/sessions/{session}/messages") == gone
+
+
+def test_a_change_that_an_erasure_overtakes_is_told_so(stack: Stack, person: MakePerson) -> None:
+    name = f"erased-{uuid4()}"
+    owner = user_id_of(DEVELOPMENT_ISSUER, name)
+    someone = person(name)
+    someone.call("GET", "/v1/me")
+    waiting = (
+        "SELECT 1 FROM pg_stat_activity WHERE application_name = 'users'"
+        " AND wait_event_type = 'Lock'"
+    )
+    with psycopg.connect(stack.admin_url) as database, ThreadPoolExecutor(1) as callers:
+        # As the erasure does, which is between the change's reading and its writing.
+        database.execute("DELETE FROM users.users WHERE user_id = %s", (owner,))
+        database.execute(
+            "INSERT INTO users.erased_people VALUES (%s, now(), 0, 0, ARRAY[]::uuid[])", (owner,)
+        )
+        change = callers.submit(someone.refused, "PATCH", "/v1/me", {"name": "too late"})
+        eventually(lambda: rows(stack, waiting) != [])
+        database.commit()
+        assert change.result() == ERASED
+    with psycopg.connect(stack.admin_url, autocommit=True) as database:
+        database.execute("DELETE FROM users.erased_people WHERE user_id = %s", (owner,))
+        database.execute("DELETE FROM users.data_keys WHERE user_id = %s", (owner,))
 
 
 def test_a_person_who_was_never_here_can_be_erased(stack: Stack, person: MakePerson) -> None:
