@@ -30,7 +30,18 @@ _RESPONDERS_ISSUER = "inglenook-responders"
 
 
 @pytest.fixture(scope="session")
-def stack(responder_key: Path, webhook_secrets: Path) -> Iterator[Stack]:
+def stack(trusting_responder: dict[str, str], webhook_secrets: Path) -> Iterator[Stack]:
+    settings = {**trusting_responder, "INGLENOOK_WEBHOOK_SECRETS_FILE": str(webhook_secrets)}
+    with (
+        reachable_folder() as folder,
+        Stack(folder / "home", free_ports(), settings=settings, web=_web()) as running,
+    ):
+        yield running
+
+
+@pytest.fixture(scope="session")
+def trusting_responder(responder_key: Path) -> dict[str, str]:
+    """The settings of a stack that trusts the responder's tokens."""
     trusted = {
         "issuer": _RESPONDERS_ISSUER,
         "jwks_file": str(responder_key / "jwks.json"),
@@ -38,15 +49,7 @@ def stack(responder_key: Path, webhook_secrets: Path) -> Iterator[Stack]:
         "algorithms": ["EdDSA"],
         "kind": "service",
     }
-    settings = {
-        "INGLENOOK_ISSUERS": json.dumps([trusted]),
-        "INGLENOOK_WEBHOOK_SECRETS_FILE": str(webhook_secrets),
-    }
-    with (
-        reachable_folder() as folder,
-        Stack(folder / "home", free_ports(), settings=settings, web=_web()) as running,
-    ):
-        yield running
+    return {"INGLENOOK_ISSUERS": json.dumps([trusted])}
 
 
 @pytest.fixture(scope="session")
