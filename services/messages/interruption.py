@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from contextlib import suppress
 
 from inglenook.messages.v1.messages_pb2 import MessageState
 from psycopg import Error
@@ -10,6 +9,7 @@ from psycopg import Error
 from services.messages.ending import Ending
 from services.messages.growth import GrowthStore, OverdueRow
 from services.messages.tables import Conversation
+from services.runtime.background import ended
 
 _log = logging.getLogger(__name__)
 
@@ -34,9 +34,7 @@ class Interruption:
 
     async def __aexit__(self, *_exc: object) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await ended(self._task)
 
     async def _run(self) -> None:
         while True:

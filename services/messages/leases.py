@@ -9,7 +9,6 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Collection
-from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -19,6 +18,7 @@ from services.messages.growth import LEASE_SECONDS
 from services.messages.lease_store import LeaseStore
 from services.messages.metrics import show_growing
 from services.messages.tables import Conversation
+from services.runtime.background import ended
 
 _log = logging.getLogger(__name__)
 
@@ -71,11 +71,8 @@ class Leases:
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        for task in (*self._tasks, *self._leaving):
-            with suppress(asyncio.CancelledError):
-                await task
+        await ended(*self._tasks)
+        await asyncio.gather(*self._leaving)
 
     def hold(self, lease: Lease) -> None:
         """Renews a lease from now on."""

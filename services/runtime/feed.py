@@ -17,7 +17,7 @@ to an older state: then streams end, and who watches again is told to begin anew
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Generic, Protocol, TypeVar
@@ -25,6 +25,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import grpc
 from inglenook.errors.v1.errors_pb2 import Reason
 
+from services.runtime.background import ended
 from services.runtime.errors import Refusal, server_stopping
 from services.runtime.kept_frames import Frame, KeptFrames
 from services.runtime.news import News
@@ -228,9 +229,7 @@ class Feeds:
 
     async def __aexit__(self, *_exc: object) -> None:
         if self._poll is not None:
-            self._poll.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._poll
+            await ended(self._poll)
 
     async def epoch(self) -> int:
         """The database's epoch now. When it is another than before, every follower is ended."""

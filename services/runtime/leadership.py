@@ -9,11 +9,11 @@ lead: what they do must bear that.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from typing import Any
 
 from psycopg import Error
 
+from services.runtime.background import ended
 from services.runtime.database import Connection, Database, giving_up_after
 
 _log = logging.getLogger(__name__)
@@ -74,6 +74,4 @@ async def _work_while_connected(
                 working.result()
                 raise RuntimeError("a leader's work ended by itself")
     finally:
-        working.cancel()
-        with suppress(asyncio.CancelledError):
-            await working
+        await ended(working)

@@ -7,7 +7,6 @@ again when it is told, and every second for what another process was told.
 
 import asyncio
 import logging
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -31,6 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
+from services.runtime.background import ended
 from services.runtime.database import Database, Statement, statement
 from services.runtime.erasure import ErasedPeople
 from services.runtime.errors import Refusal
@@ -136,9 +136,7 @@ class Locks:
 
     async def __aexit__(self, *_exc: object) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await ended(self._task)
 
     def __contains__(self, person: object) -> bool:
         return person in self._locked

@@ -22,6 +22,7 @@ from grpc import aio
 from psycopg import OperationalError
 from psycopg_pool import PoolClosed, PoolTimeout
 
+from services.runtime.background import ended
 from services.runtime.database import Database
 from services.runtime.leadership import lead
 from services.runtime.outbox import DueRow, KindRow, OutboxTable, Scope
@@ -102,19 +103,26 @@ class Relay:
 
     async def __aexit__(self, *_exc: object) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await ended(self._task)
 
     def wake(self, kind: str) -> None:
         """Delivers events of a kind soon: one was just stored. Without it, a slow poll finds it."""
         self._news[kind].set()
 
     async def _relay_all(self) -> None:
-        async with asyncio.TaskGroup() as loops:
-            for kind, delivery in self._deliveries.items():
-                loops.create_task(self._relay(kind, delivery), name=f"relay of {kind}")
-            loops.create_task(show_owed(list(self._deliveries), self._status), name="what is owed")
+        showing = show_owed(list(self._deliveries), self._status)
+        loops = [
+            asyncio.create_task(showing, name="what is owed"),
+            *(
+                asyncio.create_task(self._relay(kind, delivery), name=f"relay of {kind}")
+                for kind, delivery in self._deliveries.items()
+            ),
+        ]
+        try:
+            # None ends by itself unless it fails, and then the others end with it.
+            await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await ended(*loops)
 
     async def _relay(self, kind: str, delivery: Delivery) -> None:
         pause = 0.0

@@ -10,9 +10,10 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from services.runtime.background import ended
 from services.runtime.telemetry.feeds import WAKEUP_DELAY
 
 _log = logging.getLogger(__name__)
@@ -83,11 +84,7 @@ class Wakeups:
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+        await ended(*self._tasks)
         await self._carrier.close()
 
     def send(self, feed: str, revision: int) -> None:
