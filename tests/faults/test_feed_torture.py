@@ -10,7 +10,7 @@ ROUNDS=50` goes on for longer; INGLENOOK_SEED repeats what failed.
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from inglenook.sessions.v1.sessions_pb2 import CreateSessionRequest
 from inglenook.sessions.v1.sessions_pb2_grpc import SessionsServiceStub
 from psycopg import sql
 
-from local.stack import Stack, free_ports
+from local.stack import Stack
 from services.runtime.identity import user_id_of
 from services.runtime.service_tokens import ServiceTokens
 from services.runtime.settings import DEVELOPMENT_ISSUER
@@ -32,7 +32,7 @@ from tests.faults.proxy import Proxy
 from tests.faults.replying import Replier
 from tests.faults.watching import Cutter, Held, Watcher, held_of
 from tests.faults.writing import NOT_ANSWERED, Writer
-from tests.integration.replicas import start_replica
+from tests.integration.replicas import reserved_port, start_replica
 from tests.nats_server import NatsServer
 
 ROUNDS = int(os.environ.get("INGLENOOK_TORTURE_ROUNDS") or 1)
@@ -44,13 +44,12 @@ Fault = Callable[[], Awaitable[None]]
 class Replicas:
     """Two processes of the messages service, each behind a proxy, that can be killed."""
 
-    def __init__(self, stack: Stack, settings: dict[str, str]) -> None:
+    def __init__(self, stack: Stack, settings: dict[str, str], ports: Sequence[int]) -> None:
         self._stack = stack
         self._settings = settings
-        ports = free_ports()
-        self._ports = [ports.users, ports.messages]
-        self._processes = {port: start_replica(stack, port, **settings) for port in self._ports}
-        self.proxies = [Proxy(port) for port in self._ports]
+        self._ports = ports
+        self._processes = {port: start_replica(stack, port, **settings) for port in ports}
+        self.proxies = [Proxy(port) for port in ports]
 
     async def kill(self, chance: random.Random) -> None:
         """Kills one with -9, and starts it again."""
@@ -85,14 +84,15 @@ async def replicas(stack: Stack, nats: NatsServer | None) -> AsyncIterator[Repli
     settings = {}
     if nats is not None:
         settings = {"nats_url": nats.url, "nats_credentials_file": str(nats.credentials)}
-    running = await asyncio.to_thread(Replicas, stack, settings)
-    try:
-        async with AsyncExitStack() as open_proxies:
-            for proxy in running.proxies:
-                await open_proxies.enter_async_context(proxy)
-            yield running
-    finally:
-        running.stop()
+    with reserved_port() as first, reserved_port() as second:
+        running = await asyncio.to_thread(Replicas, stack, settings, [first, second])
+        try:
+            async with AsyncExitStack() as open_proxies:
+                for proxy in running.proxies:
+                    await open_proxies.enter_async_context(proxy)
+                yield running
+        finally:
+            running.stop()
 
 
 @pytest.mark.parametrize("number", range(ROUNDS))

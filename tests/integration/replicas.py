@@ -1,10 +1,33 @@
 """More processes of a service, beside the ones of the stack."""
 
+import socket
 import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import grpc
 
 from local.stack import Stack
+
+_GUARD = 120.0
+
+
+@contextmanager
+def reserved_port() -> Iterator[int]:
+    """A port that stays a replica's own, also while it is killed and started again.
+
+    Where many run their tests, a port that nothing listens on is soon another's. Linux lets a
+    server have a port that is merely held, and gives it to nobody who asks for any.
+    """
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        port: int = holder.getsockname()[1]
+        if sys.platform != "linux":
+            holder.close()
+        yield port
 
 
 def start_replica(
@@ -23,6 +46,15 @@ def start_replica(
     environment = {name: value for name, value in all_settings.items() if value is not None}
     with spec.log.open("ab") as log:
         process = subprocess.Popen(spec.command, env=environment, stdout=log)
+    deadline = time.monotonic() + _GUARD
     with grpc.insecure_channel(listen) as channel:
-        grpc.channel_ready_future(channel).result(timeout=30)
-    return process
+        ready = grpc.channel_ready_future(channel)
+        while time.monotonic() < deadline:
+            assert process.poll() is None, f"a replica ended: see {spec.log}"
+            try:
+                ready.result(timeout=0.1)
+            except grpc.FutureTimeoutError:
+                continue
+            return process
+    process.kill()
+    raise AssertionError(f"a replica does not answer: see {spec.log}")
