@@ -178,13 +178,3 @@ def _with_password(stack: Stack, service: str, password: str) -> str:
     return urlunsplit(
         parts._replace(netloc=f"inglenook_{service}:{quote(password, safe='')}@{host}")
     )
-
-
-def test_what_carries_a_recipe_out_is_there() -> None:
-    page = (ROOT / "docs" / "operations.md").read_text()
-    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", page)
-    assert len(named) > 5
-    for file, test in named:
-        assert re.search(rf"def {test or 'test_'}", (ROOT / file).read_text())
-    for file in re.findall(r"\]\(\.\./([\w/.-]+)\)", page):
-        assert (ROOT / file).exists()
