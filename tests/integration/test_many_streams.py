@@ -20,6 +20,7 @@ from inglenook.messages.v1.messages_pb2 import (
 from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
 
 from local.stack import Stack, free_ports
+from tests.faults.proxy import Proxy
 from tests.integration.calls import Refused
 from tests.integration.replicas import start_replica
 from tests.integration.streams import Feed, RefusedError, current, feed_of
@@ -171,6 +172,23 @@ async def test_however_a_stream_ends_its_place_is_free_again(
                         await anext(feed.watch(resume_token="bad", port=replica.port))
             await until_admitted(feed, port=replica.port)
         await asyncio.gather(*(until_admitted(feed, port=replica.port) for _ in range(2)))
+
+
+async def test_a_watcher_that_vanished_without_a_word_makes_room_for_another(
+    stack: Stack, closing: AsyncExitStack
+) -> None:
+    """Takes most of a minute of waiting: as long as a silent client is given."""
+    with replica_with(stack, 1) as replica:
+        feed = await feed_of(stack, "messages")
+        link = await closing.enter_async_context(Proxy(replica.port))
+        vanishing = Client(feed, link.port)
+        closing.push_async_callback(vanishing.close)
+        await until_current(vanishing.watch())
+        link.cut()
+        refused = await refusal(feed, port=replica.port)
+        assert refused is not None
+        assert refused.refused == TOO_MANY
+        await until_admitted(feed, port=replica.port)
 
 
 async def test_when_an_http_client_leaves_its_stream_ends_behind_the_gateway_too(
