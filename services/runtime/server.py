@@ -37,8 +37,8 @@ _OPTIONS = (
     # A burst of thousands of watchers is normal after a restart; the defaults would reject it.
     ("grpc.server.max_pending_requests", 20_000),
     ("grpc.server.max_pending_requests_hard_limit", 40_000),
-    # A client that vanished without closing is noticed within a minute: gRPC waits for the answer to
-    # a ping for as long as the last of these says, which is a minute by itself.
+    # A client that vanished without closing is noticed within a minute: gRPC waits for the answer
+    # to a ping for as long as the last of these says, which is a minute by itself.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
