@@ -2,11 +2,14 @@
 
 import json
 import random
+import re
+import subprocess
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
 import grpc
+import psycopg
 import pytest
 from inglenook.messages.v1.messages_pb2 import (
     ExportMessagesRequest,
@@ -302,3 +305,27 @@ def test_an_export_over_http_is_a_line_of_json_for_each_frame(person: MakePerson
     assert someone.http.get(path).text == ""
     missing = someone.http.get(f"/v1/messages:export?sessionId={ABSENT}")
     assert refusal_in(missing) == Refused("NOT_FOUND", "SESSION_NOT_FOUND")
+
+
+def test_how_an_export_over_http_2_ended_is_in_its_trailers(
+    stack: Stack, person: MakePerson, ann: str
+) -> None:
+    someone = person(ann)
+    session = someone.new_session()
+    first, second = (someone.say(session, text)["messageId"] for text in ("one", "two"))
+
+    def status() -> str:
+        command = ["curl", "--silent", "--verbose", "--http2-prior-knowledge", "--header"]
+        command += [f"authorization: Bearer {stack.token(ann)}", f"{stack.url}/v1/me:export"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert "< HTTP/2 200" in done.stderr
+        return re.findall(r"^< grpc-status: (\d+)", done.stderr, re.MULTILINE)[-1]
+
+    assert status() == "0"
+    with psycopg.connect(stack.admin_url, autocommit=True) as database:
+        database.execute(
+            "UPDATE messages.messages SET body = (SELECT body FROM messages.messages"
+            " WHERE message_id = %s) WHERE message_id = %s",
+            (first, second),
+        )
+    assert status() == str(grpc.StatusCode.DATA_LOSS.value[0])
