@@ -70,6 +70,7 @@ ENTRYPOINT ["python", "-m"]
 FROM runtime AS services
 COPY --from=services-packages /opt/packages /opt/packages
 COPY deploy deploy
+COPY examples/responder examples/responder
 
 FROM runtime AS gateway
 COPY --from=gateway-packages /opt/packages /opt/packages

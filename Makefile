@@ -11,7 +11,7 @@ ROUNDS ?= 10
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install protos clients web browser run test torture bench lint format locks clean
+.PHONY: help install protos clients web browser run certs test torture bench lint format locks clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ run: install ## Run everything on this machine: PostgreSQL, the services, the ga
 	@$(MAKE) --no-print-directory web || \
 		echo "There is no web app, since it could not be built (the reason is above); all else runs."
 	@exec $(BIN)/python -m local run
+
+certs: install ## Make certificates for the parts of `make run`, which speak TLS with each other from then on.
+	$(BIN)/python -m deploy.certificates $(or $(INGLENOOK_HOME),.inglenook)/secrets/certificates
 
 test: install lint web browser ## Run every check and every test, on a PostgreSQL of their own.
 	$(WITH_NODE) npm run check --silent

@@ -1,29 +1,31 @@
 """`python -m deploy.provision FOLDER`: makes every secret of a deployment, once.
 
 Each part gets a folder of its own, to be mounted as its `/run/secrets` and nobody else's: passwords
-of the database's roles, key-encryption keys, the keys of page and resume tokens, and the keys by
-which the services know each other. What is there already stays, so that it can run at each start.
+of the database's roles, key-encryption keys, the keys of page and resume tokens, the keys by which
+the services know each other, and a certificate of its own name. What is there already stays, so
+that it can run at each start; certificates are renewed before they end.
 """
 
 import argparse
 from pathlib import Path
 from urllib.parse import quote
 
+from deploy.certificates import make_certificates
 from services.runtime.encryption.key_file import make_key_file
 from services.runtime.secret_file import make_secret_file, write_secret_file
 from services.runtime.service_tokens import make_service_keys
 
 SERVICES = ("users", "sessions", "messages")
+CALLERS = (*SERVICES, "responder")
+"""All that call services in their own name."""
 _ADMIN = "inglenook_admin"
 
 
-def provision(folder: Path, database: str, callers: tuple[str, ...] = SERVICES) -> None:
-    """Makes the secrets of all parts: `database` is host, port and name, as in a URL.
-
-    `callers` are all that call the services as services.
-    """
-    public = make_service_keys({name: folder / name / "service-key" for name in callers})
-    for name in callers:
+def provision(folder: Path, database: str) -> None:
+    """Makes the secrets of all parts: `database` is host, port and name, as in a URL."""
+    make_certificates(folder)
+    public = make_service_keys({name: folder / name / "service-key" for name in CALLERS})
+    for name in CALLERS:
         (folder / name / "services.jwks.json").write_text(public)
     admin = make_secret_file(folder / "postgres" / "password")
     admin_url = _url(_ADMIN, admin, database)

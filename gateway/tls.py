@@ -13,6 +13,7 @@ from gateway.settings import GatewaySettings
 
 _TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3"
 _OLDEST = "TLSv1_2"
+_NEWEST = "TLSv1_3"
 _TO_CALLERS = "certificate-to-callers"
 _TO_SERVICES = "certificate-to-services"
 
@@ -45,7 +46,8 @@ def tls_to_service(settings: GatewaySettings, service: str) -> dict[str, object]
     if settings.upstream_ca_file is None:
         return {}
     _, name, *_ = service.split(".")
-    socket = _tls_to(name, settings.upstream_ca_file)
+    # gRPC's own servers let go of a connection for which HTTP/2 was not agreed on (RFC 7301).
+    socket = _tls_to(name, settings.upstream_ca_file) | {"alpn_protocols": ["h2"]}
     if settings.upstream_certificate_file is not None:
         socket["tls_certificate_sds_secret_configs"] = [_secret(settings, _TO_SERVICES)]
     return {"transport_socket": _upstream(name, socket)}
@@ -82,7 +84,11 @@ def write_certificates(settings: GatewaySettings) -> None:
 
 def _tls_to(host: str, trusted: Path) -> dict[str, object]:
     return {
-        "tls_params": {"tls_minimum_protocol_version": _OLDEST},
+        # As a client, Envoy offers nothing newer than 1.2 unless it is told to.
+        "tls_params": {
+            "tls_minimum_protocol_version": _OLDEST,
+            "tls_maximum_protocol_version": _NEWEST,
+        },
         "validation_context": {
             "trusted_ca": {"filename": str(trusted)},
             "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": host}}],

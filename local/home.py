@@ -61,6 +61,11 @@ class Home:
         """The services' signing keys, a folder for each, and the set of their public sides."""
         return self.secrets / "services"
 
+    @property
+    def certificates(self) -> Path:
+        """The certificates of the parts, a folder for each; `make certs` makes them."""
+        return self.secrets / "certificates"
+
     def service_tokens(self, service: str) -> ServiceTokens:
         """The tokens of one of the services."""
         return ServiceTokens(

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import httpx
 import psycopg
+from pydantic import ValidationError
 
 import services
 from local.environment import inherited_environment
@@ -220,11 +221,14 @@ class Stack:
 
     def _migrate(self, name: str) -> None:
         """Brings a service's schema up to date, here: a process for each would start for longer."""
-        settings = MigrationSettings(
-            database_url=self._role_url(name), admin_database_url=self.admin_url
-        )
         try:
+            settings = MigrationSettings(
+                database_url=self._role_url(name), admin_database_url=self.admin_url
+            )
             migrate(settings, name, _SERVICES_FOLDER / name / "migrations")
+        except ValidationError as error:
+            # Its own text would quote the URL, and the password in it.
+            raise StackError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
         except psycopg.Error as error:
             raise StackError(f"the schema {name} cannot be brought up to date: {error}") from None
 
@@ -244,6 +248,13 @@ class Stack:
                 "INGLENOOK_KEY_FILE": str(self.home.key_file(name)),
                 "INGLENOOK_TOKEN_KEY_FILE": str(self.home.token_key_file(name)),
             }
+        tls = self.home.certificates / name / "tls"
+        if tls.exists():
+            environment |= {
+                "INGLENOOK_TLS_CERTIFICATE_FILE": str(tls / "certificate.pem"),
+                "INGLENOOK_TLS_KEY_FILE": str(tls / "key.pem"),
+                "INGLENOOK_TLS_CA_FILE": str(tls / "ca.pem"),
+            }
         folder = "services" if name in SERVICES else "examples"
         command = [sys.executable, "-m", f"{folder}.{name}"]
         return ProcessSpec(name, command, environment, self.home.logs / f"{name}.log")
@@ -261,6 +272,13 @@ class Stack:
                 "INGLENOOK_BOOTSTRAP_FILE": str(self.home.run / "envoy.json"),
             }
         )
+        tls = self.home.certificates / "gateway" / "tls"
+        if tls.exists():
+            environment |= {
+                "INGLENOOK_UPSTREAM_CERTIFICATE_FILE": str(tls / "certificate.pem"),
+                "INGLENOOK_UPSTREAM_KEY_FILE": str(tls / "key.pem"),
+                "INGLENOOK_UPSTREAM_CA_FILE": str(tls / "ca.pem"),
+            }
         command = [sys.executable, "-m", "gateway"]
         log = self.home.logs / "gateway.log"
         return ProcessSpec("gateway", command, environment, log, ready=self._is_ready)

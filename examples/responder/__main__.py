@@ -44,7 +44,7 @@ async def run(settings: ResponderSettings) -> None:
     tokens = ServiceTokens.of(settings, _NAME)
     async with (
         voice_of(settings) as voice,
-        channel_to(settings.messages_address) as channel,
+        channel_to("messages", settings.messages_address, settings) as channel,
         Replies(settings, voice, MessagesServiceStub(channel), tokens) as replies,
     ):
         # Whoever is locked is refused by the messages service, without which nothing is done here.

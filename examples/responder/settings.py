@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from services.runtime.settings import PREFIX, ServerSettings
+from services.runtime.settings import PREFIX, PartAddress, ServerSettings
 
 
 class ResponderSettings(ServerSettings):
@@ -14,7 +14,7 @@ class ResponderSettings(ServerSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
-    messages_address: Annotated[str, Field(min_length=1)]
+    messages_address: PartAddress
     """Where the messages service answers."""
     drain_seconds: Annotated[float, Field(ge=0, le=600)] = 15.0
     """How long replies under way may go on after the service was told to stop."""

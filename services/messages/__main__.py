@@ -52,7 +52,7 @@ async def run(settings: MessagesSettings) -> None:
             settings.database_url, pool_size=settings.database_pool, name="messages"
         ) as database,
         Locks(database, LOCKED, ERASED) as locks,
-        channel_to(settings.sessions_address) as sessions,
+        channel_to("sessions", settings.sessions_address, settings) as sessions,
         conversation_feeds(database, settings, cursors) as feeds,
         owed_by_messages(database, settings, SessionsServiceStub(sessions)) as relay,
     ):

@@ -53,7 +53,7 @@ async def compared_by_messages(
 ) -> AsyncIterator[Sequence[Comparison]]:
     """What is always so between conversations and sessions."""
     tokens = ServiceTokens.of(settings, "messages")
-    async with channel_to(settings.sessions_address) as channel:
+    async with channel_to("sessions", settings.sessions_address, settings) as channel:
         sessions = SessionsServiceStub(channel)
 
         async def orphans() -> AsyncIterator[DifferenceRow]:

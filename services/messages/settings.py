@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from services.messages.search import SearchBudget
-from services.runtime.settings import ServiceSettings
+from services.runtime.settings import PartAddress, ServiceSettings
 
 _SEARCH_BUDGET = SearchBudget()
 
@@ -16,7 +16,7 @@ class MessagesSettings(ServiceSettings):
 
     token_key_file: Path
     """The key of page and resume tokens: 32 bytes in base64, the same for all replicas."""
-    sessions_address: Annotated[str, Field(min_length=1)]
+    sessions_address: PartAddress
     """Where the sessions service answers."""
     search_messages: Annotated[int, Field(ge=1)] = _SEARCH_BUDGET.messages
     """How many messages a search reads before it ends, with a token to go on from."""

@@ -14,7 +14,9 @@ from inglenook.errors.v1.errors_pb2 import Reason
 from services.runtime.errors import DOMAIN, Refusal, dependency_unavailable
 from services.runtime.identity import current_call
 from services.runtime.service_tokens import ServiceTokens
+from services.runtime.settings import TransportSettings
 from services.runtime.telemetry.traces import traces
+from services.runtime.transport import channel_credentials, channel_options
 
 Answer = TypeVar("Answer")
 
@@ -24,19 +26,28 @@ TIMEOUT = 5.0
 _UNREACHABLE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 
 
-def channel_to(address: str) -> aio.Channel:
+def channel_to(service: str, address: str, settings: TransportSettings) -> aio.Channel:
     """A channel to another service, which reconnects quickly when that one was restarted.
 
-    A name that stands for several processes has its calls spread over them.
+    A name that stands for several processes has its calls spread over them. With certificates in
+    the settings it speaks TLS, and with nobody who has none of the service's name.
+
+    Raises:
+        OSError: a certificate cannot be read.
     """
-    options = [
+    options: list[tuple[str, str | int]] = [
         ("grpc.lb_policy_name", "round_robin"),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 2_000),
         ("grpc.keepalive_time_ms", 30_000),
     ]
-    return aio.insecure_channel(address, options=options, interceptors=traces.client_interceptors)
+    credentials = channel_credentials(settings)
+    interceptors = traces.client_interceptors
+    if credentials is None:
+        return aio.insecure_channel(address, options=options, interceptors=interceptors)
+    options += channel_options(service)
+    return aio.secure_channel(address, credentials, options=options, interceptors=interceptors)
 
 
 def on_behalf_of_caller() -> aio.Metadata:

@@ -27,6 +27,7 @@ from services.runtime.settings import Environment, ServerSettings
 from services.runtime.telemetry.exposition import exposed_metrics
 from services.runtime.telemetry.traces import traces
 from services.runtime.tokens import TokenVerifier
+from services.runtime.transport import listen
 
 _log = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ async def serve(
     Raises:
         ContractError: a method does not say who may call it.
         RuntimeError: an address cannot be listened on.
+        OSError: a certificate cannot be read.
     """
     async with AsyncExitStack() as stack:
         stack.enter_context(exposed_metrics(settings.own_metrics_listen))
@@ -100,7 +102,7 @@ async def serve(
         if settings.environment is Environment.DEVELOPMENT:
             visible = (*names, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(visible, server)
-        server.add_insecure_port(settings.listen)
+        listen(server, settings.listen, settings)
         await server.start()
         await _tell_health(status, ["", _LIVENESS, *names], serves=True)
         if database is not None:

@@ -8,6 +8,7 @@ when it starts, once, by `load`, and says in one line for each what is missing o
 
 import os
 import sys
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
@@ -22,6 +23,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.runtime.addresses import host_of, is_loopback, is_private
 
 PREFIX = "INGLENOOK_"
 _FOLDER = f"{PREFIX}SETTINGS_FOLDER"
@@ -117,7 +120,16 @@ class IdentitySettings(BaseSettings):
         return (development, *self.issuers)
 
 
-class DatabaseSettings(BaseSettings):
+class PlaintextSettings(BaseSettings):
+    """What may go from host to host without TLS."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
+
+    allow_plaintext: bool = False
+    """Whether what goes to other hosts may go without TLS: on a network that is trusted."""
+
+
+class DatabaseSettings(PlaintextSettings):
     """How a service reaches its schema."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
@@ -126,6 +138,15 @@ class DatabaseSettings(BaseSettings):
     """Where, and as which role and with which password, a service reaches its own schema."""
     database_pool: Annotated[int, Field(ge=1, le=200)] = 8
     """The most connections a process keeps open."""
+
+    @model_validator(mode="after")
+    def _the_database_is_near_or_reached_by_tls(self) -> Self:
+        for name in ("database_url", "admin_database_url"):
+            url = getattr(self, name, None)
+            if url is not None and not self.allow_plaintext and not is_private(url):
+                instead = "add ?sslmode=verify-full&sslrootcert=…"
+                raise _in_plaintext(name.upper(), "the database", instead)
+        return self
 
 
 class MigrationSettings(DatabaseSettings):
@@ -182,17 +203,44 @@ class StoppingSettings(BaseSettings):
     lame_duck_seconds: Annotated[float, Field(ge=0, le=600)] = 5.0
     """How long it then takes calls as before, and says that it will not for long: longer than
     whoever spreads calls over processes needs to notice."""
-    workers: Annotated[int, Field(ge=1, le=64)] = 1
-    """How many processes the service is, on one port; `--workers` says so too."""
-    worker: Annotated[int, Field(ge=0)] = 0
-    """Which of them a process is; whoever starts the workers says so."""
-    worker_socket: int | None = None
-    """The descriptor of a worker's link to whoever started it."""
     drain_seconds: Annotated[float, Field(ge=0, le=600)] = 10.0
     """How long calls under way may go on after that."""
 
 
-class ServerSettings(IdentitySettings, StoppingSettings):
+class TransportSettings(PlaintextSettings):
+    """How a service speaks with the other parts: each has a certificate of its own name."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
+
+    tls_certificate_file: Path | None = None
+    """The service's own certificate, with those in between: for its callers, and for those that it
+    calls. It is of the service's name, `users`, whatever its address."""
+    tls_key_file: Path | None = None
+    """The certificate's key."""
+    tls_ca_file: Path | None = None
+    """Certificates of who signs those of all parts: nobody else is heard, or called."""
+
+    @model_validator(mode="after")
+    def _certificate_key_and_authority_belong_together(self) -> Self:
+        given = (self.tls_certificate_file, self.tls_key_file, self.tls_ca_file)
+        if any(given) and not all(given):
+            raise ValueError(
+                "INGLENOOK_TLS_CERTIFICATE_FILE, INGLENOOK_TLS_KEY_FILE and INGLENOOK_TLS_CA_FILE"
+                " belong together: set all of them or none"
+            )
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Marks a setting as the address of another part of the system."""
+
+
+PartAddress = Annotated[str, Field(min_length=1), _Part()]
+"""The address of another part, which is not called in plaintext unless it is on this host."""
+
+
+class ServerSettings(IdentitySettings, StoppingSettings, TransportSettings):
     """What everything that answers calls of the contract needs to run."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
@@ -209,6 +257,29 @@ class ServerSettings(IdentitySettings, StoppingSettings):
     """The claim `iss` of these tokens; the other services trust it as an issuer of services."""
     service_audience: Annotated[str, Field(min_length=1)] = "inglenook"
     """The claim `aud` of these tokens."""
+
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    """How many processes the service is, on one port; `--workers` says so too."""
+    worker: Annotated[int, Field(ge=0)] = 0
+    """Which of them a process is; whoever starts the workers says so."""
+    worker_socket: int | None = None
+    """The descriptor of a worker's link to whoever started it."""
+
+    @model_validator(mode="after")
+    def _calls_in_plaintext_stay_on_this_host(self) -> Self:
+        if self.allow_plaintext or self.tls_ca_file is not None:
+            return self
+        parts = [
+            name
+            for name, field in type(self).model_fields.items()
+            if any(isinstance(mark, _Part) for mark in field.metadata)
+        ]
+        for name in ("listen", *parts):
+            address = getattr(self, name)
+            if not is_loopback(host_of(address)):
+                instead = f"set {PREFIX}TLS_CA_FILE and a certificate"
+                raise _in_plaintext(name.upper(), address, instead)
+        return self
 
     @property
     def own_metrics_listen(self) -> str:
@@ -231,6 +302,14 @@ class ServiceSettings(ServerSettings, DatabaseSettings, KeySettings):
     or several with commas between. Credentials come by file."""
     nats_credentials_file: Path | None = None
     """A user's credentials for NATS (`.creds`), or an nkey's seed alone."""
+
+    @model_validator(mode="after")
+    def _nats_is_near_or_reached_by_tls(self) -> Self:
+        for url in filter(None, self.nats_url.split(",")):
+            is_here = is_loopback(host_of(url))
+            if url.startswith("nats:") and not is_here and not self.allow_plaintext:
+                raise _in_plaintext("NATS_URL", url, "use tls://")
+        return self
 
 
 class TracingSettings(BaseSettings):
@@ -267,6 +346,14 @@ class TracingSettings(BaseSettings):
     def share(self) -> float:
         """The share of calls that are traced, of those where nobody decided before."""
         return 1.0 if self.traces_sampler == "parentbased_always_on" else self.traces_sampler_arg
+
+
+def _in_plaintext(variable: str, what: str, instead: str) -> ValueError:
+    """That a setting would have calls, or what is stored, cross a network in plaintext."""
+    return ValueError(
+        f"{PREFIX}{variable}: {what} is not on this host, and what goes there would be in"
+        f" plaintext: {instead}, or set {PREFIX}ALLOW_PLAINTEXT on a network that is trusted"
+    )
 
 
 Settings = TypeVar("Settings", bound=BaseSettings)

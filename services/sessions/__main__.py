@@ -37,8 +37,8 @@ async def run(settings: SessionsSettings) -> None:
             settings.database_url, pool_size=settings.database_pool, name="sessions"
         ) as database,
         Locks(database, LOCKED, ERASED) as locks,
-        channel_to(settings.messages_address) as messages,
-        channel_to(settings.users_address) as users,
+        channel_to("messages", settings.messages_address, settings) as messages,
+        channel_to("users", settings.users_address, settings) as users,
         session_feeds(database, settings, cursors) as feeds,
         owed_by_sessions(
             database, settings, MessagesServiceStub(messages), UsersServiceStub(users)

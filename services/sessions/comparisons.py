@@ -90,7 +90,7 @@ async def compared_by_sessions(
 ) -> AsyncIterator[Sequence[Comparison]]:
     """What is always so between sessions and conversations."""
     tokens = ServiceTokens.of(settings, "sessions")
-    async with channel_to(settings.messages_address) as channel:
+    async with channel_to("messages", settings.messages_address, settings) as channel:
         conversations = _Conversations(database, MessagesServiceStub(channel), tokens)
         promise = "a session knows how many messages its conversation has: none once it is deleted"
         yield (Comparison(promise, conversations.differences),)

@@ -1,11 +1,8 @@
 """What the sessions service is told by its environment."""
 
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import Field
-
-from services.runtime.settings import ServiceSettings
+from services.runtime.settings import PartAddress, ServiceSettings
 
 
 class SessionsSettings(ServiceSettings):
@@ -13,7 +10,7 @@ class SessionsSettings(ServiceSettings):
 
     token_key_file: Path
     """The key of page and resume tokens: 32 bytes in base64, the same for all replicas."""
-    messages_address: Annotated[str, Field(min_length=1)]
+    messages_address: PartAddress
     """Where the messages service answers."""
-    users_address: Annotated[str, Field(min_length=1)]
+    users_address: PartAddress
     """Where the users service answers."""

@@ -42,8 +42,8 @@ async def run(settings: UsersSettings) -> None:
     cursors = Cursors(read_token_key(settings.token_key_file))
     async with (
         Database(settings.database_url, pool_size=settings.database_pool, name="users") as database,
-        channel_to(settings.sessions_address) as sessions,
-        channel_to(settings.messages_address) as messages,
+        channel_to("sessions", settings.sessions_address, settings) as sessions,
+        channel_to("messages", settings.messages_address, settings) as messages,
         user_feeds(database, settings, cursors) as feeds,
         Locks(database, LOCKED, ERASED) as locks,
         owed_by_users(

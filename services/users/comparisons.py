@@ -48,7 +48,7 @@ async def compared_by_users(
 ) -> AsyncIterator[Sequence[Comparison]]:
     """What is always so between people and sessions."""
     tokens = ServiceTokens.of(settings, "users")
-    async with channel_to(settings.sessions_address) as channel:
+    async with channel_to("sessions", settings.sessions_address, settings) as channel:
         sessions = SessionsServiceStub(channel)
 
         async def dangling() -> AsyncIterator[DifferenceRow]:

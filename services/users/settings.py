@@ -1,11 +1,11 @@
 """What the users service is told by its environment."""
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
-from services.runtime.settings import ServiceSettings
+from services.runtime.settings import PartAddress, ServiceSettings
 from services.users.provisioning import OnDeletion
 from services.users.webhooks import read_secrets
 
@@ -15,9 +15,9 @@ class UsersSettings(ServiceSettings):
 
     token_key_file: Path
     """The key of resume tokens: 32 bytes in base64, the same for all replicas."""
-    sessions_address: Annotated[str, Field(min_length=1)]
+    sessions_address: PartAddress
     """Where the sessions service answers."""
-    messages_address: Annotated[str, Field(min_length=1)]
+    messages_address: PartAddress
     """Where the messages service answers."""
     webhook_secrets_file: Path | None = None
     """The secrets that sign the identity provider's events, one a line, as it shows them; several

@@ -21,14 +21,14 @@ from pydantic_settings import BaseSettings
 
 from contract.folders import ROOT
 from deploy.provision import provision
+from examples.responder.settings import ResponderSettings
 from gateway.settings import GatewaySettings
 from local.environment import inherited_environment
-from local.home import SERVICES
+from local.home import PROGRAMS, SERVICES
 from local.postgres import running_postgres
 from local.stack import Ports, Stack, free_ports
 from services.messages.settings import MessagesSettings
 from services.runtime.jwks import read_signing_key, write_signing_key
-from services.runtime.probe import is_serving
 from services.runtime.secret_file import write_secret_file
 from services.runtime.settings import PREFIX, MigrationSettings, load
 from services.sessions.settings import SessionsSettings
@@ -46,6 +46,7 @@ SETTINGS: dict[str, type[BaseSettings]] = {
     "users": UsersSettings,
     "sessions": SessionsSettings,
     "messages": MessagesSettings,
+    "responder": ResponderSettings,
     "gateway": GatewaySettings,
     "migrate-users": MigrationSettings,
     "migrate-sessions": MigrationSettings,
@@ -87,7 +88,7 @@ def test_each_part_is_given_what_it_needs_and_nothing_it_does_not_know(
     load(kind)  # Says what is missing or wrong.
 
 
-@pytest.mark.parametrize("name", [*SERVICES, "gateway"])
+@pytest.mark.parametrize("name", [*PROGRAMS, "gateway"])
 def test_what_make_run_sets_the_compose_file_sets_too(
     name: str, secrets: Path, tmp_path: Path
 ) -> None:
@@ -98,7 +99,7 @@ def test_what_make_run_sets_the_compose_file_sets_too(
     assert set_by_run - DEVELOPMENT <= _given(PARTS[name], secrets)
 
 
-@pytest.mark.parametrize("name", [*SERVICES, "gateway"])
+@pytest.mark.parametrize("name", [*PROGRAMS, "gateway"])
 def test_ports_are_those_of_make_run(name: str) -> None:
     port = getattr(PORTS, name)
     assert PARTS[name].environment["INGLENOOK_LISTEN"] == f"0.0.0.0:{port}"
@@ -165,11 +166,15 @@ def test_a_system_runs_as_the_compose_file_says(reachable: Path) -> None:
         for name in SERVICES:
             job = _started(told[f"migrate-{name}"], secrets, ports, running)
             assert job.wait(60) == 0
-        for name in (*SERVICES, "gateway"):
+        for name in (*PROGRAMS, "gateway"):
             _started(told[name], secrets, ports, running)
         url = f"http://127.0.0.1:{ports.gateway}"
         _wait_until_ready(url)
-        assert all(is_serving(ports.address(name)) for name in SERVICES)
+        for name in PROGRAMS:
+            probing = _on_this_machine(told[name], secrets, ports)
+            module, address = "services.runtime.probe", ports.address(name)
+            asked = [sys.executable, "-m", module, address]
+            subprocess.run(asked, env=inherited_environment() | probing, check=True)
         with httpx.Client(base_url=url, headers=_signed_in(keys), timeout=30) as person:
             session = person.post("/v1/sessions", json={"title": "A talk"}).json()["session"]
             path = f"/v1/sessions/{session['sessionId']}/messages"
@@ -200,7 +205,7 @@ def _on_this_machine(part: Part, secrets: Path, ports: Ports) -> dict[str, str]:
     }
     if "INGLENOOK_METRICS_LISTEN" in part.environment:
         moved["0.0.0.0:9464"] = ports.metrics_address(part.name)
-    for name in (*SERVICES, "gateway"):
+    for name in (*PROGRAMS, "gateway"):
         for host in (name, "0.0.0.0"):  # noqa: S104 - the container's own
             moved[f"{host}:{getattr(PORTS, name)}"] = ports.address(name)
     environment = dict(part.environment)

@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import grpc
-
 from local.stack import Stack
+from services.runtime.probe import is_serving
+from services.runtime.settings import TransportSettings
 
 _GUARD = 120.0
 
@@ -46,15 +46,17 @@ def start_replica(
     environment = {name: value for name, value in all_settings.items() if value is not None}
     with spec.log.open("ab") as log:
         process = subprocess.Popen(spec.command, env=environment, stdout=log)
+    transport = TransportSettings.model_validate(
+        {
+            name: environment.get(f"INGLENOOK_{name.upper()}")
+            for name in ("tls_certificate_file", "tls_key_file", "tls_ca_file")
+        }
+    )
     deadline = time.monotonic() + _GUARD
-    with grpc.insecure_channel(listen) as channel:
-        ready = grpc.channel_ready_future(channel)
-        while time.monotonic() < deadline:
-            assert process.poll() is None, f"a replica ended: see {spec.log}"
-            try:
-                ready.result(timeout=0.1)
-            except grpc.FutureTimeoutError:
-                continue
+    while time.monotonic() < deadline:
+        assert process.poll() is None, f"a replica ended: see {spec.log}"
+        if is_serving(listen, transport):
             return process
+        time.sleep(0.05)
     process.kill()
     raise AssertionError(f"a replica does not answer: see {spec.log}")

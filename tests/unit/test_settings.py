@@ -9,6 +9,7 @@ from services.runtime.settings import (
     DatabaseSettings,
     IdentitySettings,
     KeySettings,
+    PartAddress,
     ServiceSettings,
     TracingSettings,
     load,
@@ -124,11 +125,11 @@ def test_credentials_for_nats_come_by_file_and_not_in_its_url(
 def test_a_secret_may_lie_in_a_file_and_the_environment_comes_first(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (tmp_path / "inglenook_database_url").write_text("postgresql://from-a-file\n")
+    (tmp_path / "inglenook_database_url").write_text("postgresql://localhost/a-file\n")
     monkeypatch.setenv("INGLENOOK_SETTINGS_FOLDER", str(tmp_path))
-    assert load(DatabaseSettings).database_url == "postgresql://from-a-file"
-    monkeypatch.setenv("INGLENOOK_DATABASE_URL", "postgresql://from-the-environment")
-    assert load(DatabaseSettings).database_url == "postgresql://from-the-environment"
+    assert load(DatabaseSettings).database_url == "postgresql://localhost/a-file"
+    monkeypatch.setenv("INGLENOOK_DATABASE_URL", "postgresql://localhost/the-environment")
+    assert load(DatabaseSettings).database_url == "postgresql://localhost/the-environment"
 
 
 def test_a_settings_folder_that_is_not_there_is_refused(
@@ -188,3 +189,93 @@ def test_a_share_of_calls_is_traced_if_that_is_asked_for(monkeypatch: pytest.Mon
     assert load(TracingSettings).share == 1
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
     assert load(TracingSettings).share == 0.1
+
+
+NEAR = "postgresql://role@localhost/talks"
+FAR = "postgresql://role@db.example/talks"
+SOCKET = "postgresql://role@/talks?host=%2Frun%2Fpostgresql"
+
+
+@pytest.mark.parametrize(
+    ("url", "is_refused"),
+    [
+        (NEAR, False),
+        (SOCKET, False),
+        ("postgresql://role@127.0.0.1,[::1]/talks", False),
+        (FAR, True),
+        ("postgresql://role@localhost,db.example/talks", True),
+        ("postgresql://role@localhost/talks?hostaddr=192.0.2.1", True),
+        (f"{FAR}?sslmode=prefer", True),
+        (f"{FAR}?sslmode=verify-full&sslrootcert=system", False),
+    ],
+)
+def test_a_database_on_another_host_is_reached_over_tls(
+    monkeypatch: pytest.MonkeyPatch, url: str, is_refused: bool
+) -> None:
+    monkeypatch.setenv("INGLENOOK_DATABASE_URL", url)
+    if not is_refused:
+        assert load(DatabaseSettings).database_url == url
+        return
+    with pytest.raises(SystemExit) as refused:
+        load(DatabaseSettings)
+    assert "would be in plaintext" in str(refused.value)
+    assert url not in str(refused.value)  # It may hold a password.
+    monkeypatch.setenv("INGLENOOK_ALLOW_PLAINTEXT", "true")
+    assert load(DatabaseSettings).database_url == url
+
+
+class _Settings(ServiceSettings):
+    """Those of a service that calls another one."""
+
+    sessions_address: PartAddress
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """The settings of a service whose parts are all on one host."""
+    good = {
+        "ISSUERS": json.dumps([GOOD]),
+        "DATABASE_URL": NEAR,
+        "KEY_FILE": "/keys.json",
+        "SERVICE_KEY": "/service-key",
+        "LISTEN": "127.0.0.1:50051",
+        "SESSIONS_ADDRESS": "localhost:50052",
+    }
+    for name, value in good.items():
+        monkeypatch.setenv(f"INGLENOOK_{name}", value)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LISTEN", "0.0.0.0:50051"),
+        ("LISTEN", "[::]:50051"),
+        ("SESSIONS_ADDRESS", "sessions:50052"),
+        ("SESSIONS_ADDRESS", "dns:///sessions:50052"),
+        ("NATS_URL", "nats://localhost:4222,nats://nats.example:4222"),
+    ],
+)
+def test_plaintext_between_hosts_is_refused_unless_it_is_allowed(
+    service: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    assert load(_Settings)
+    service.setenv(f"INGLENOOK_{name}", value)
+    with pytest.raises(SystemExit) as refused:
+        load(_Settings)
+    assert str(refused.value).startswith(f"INGLENOOK_{name}: ")
+    assert "would be in plaintext" in str(refused.value)
+    service.setenv("INGLENOOK_ALLOW_PLAINTEXT", "true")
+    assert load(_Settings)
+
+
+def test_with_certificates_services_are_called_from_anywhere(service: pytest.MonkeyPatch) -> None:
+    service.setenv("INGLENOOK_LISTEN", "0.0.0.0:50051")
+    service.setenv("INGLENOOK_SESSIONS_ADDRESS", "sessions:50052")
+    for name in ("CERTIFICATE", "KEY", "CA"):
+        service.setenv(f"INGLENOOK_TLS_{name}_FILE", f"/{name}.pem")
+    assert load(_Settings).sessions_address == "sessions:50052"
+    service.delenv("INGLENOOK_TLS_KEY_FILE")
+    with pytest.raises(SystemExit) as refused:
+        load(_Settings)
+    assert "belong together" in str(refused.value)

@@ -1,0 +1,34 @@
+"""Where something is: on this host, or across a network that others may listen to."""
+
+import ipaddress
+
+from psycopg.conninfo import conninfo_to_dict
+
+_ENCRYPTED = {"require", "verify-ca", "verify-full"}
+
+
+def host_of(address: str) -> str:
+    """The host of an address: `host:port`, `[::1]:port`, or with a scheme as gRPC has them."""
+    return address.rpartition("/")[2].rpartition(":")[0].strip("[]")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address is this host's own, whatever it is asked from."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_private(database_url: str) -> bool:
+    """Whether nobody between can read what goes to a database: it is on this host, or over TLS."""
+    found = conninfo_to_dict(database_url)
+    hosts = str(found.get("host") or "localhost").split(",")
+    addresses = str(found.get("hostaddr") or "").split(",")
+    here = all(
+        is_loopback(address or host) or (host.startswith(("/", "@")) and not address)
+        for host, address in zip(hosts, addresses * len(hosts), strict=False)
+    )
+    return here or str(found.get("sslmode") or "prefer") in _ENCRYPTED
