@@ -54,7 +54,7 @@ async def run(settings: MessagesSettings) -> None:
         Locks(database, LOCKED, ERASED) as locks,
         channel_to("sessions", settings.sessions_address, settings) as sessions,
         conversation_feeds(database, settings, cursors) as feeds,
-        owed_by_messages(database, settings, SessionsServiceStub(sessions)) as relay,
+        owed_by_messages(database, settings, sessions) as relay,
     ):
         keys = DataKeys(database, DATA_KEYS, provider)
         await keys.prepare()

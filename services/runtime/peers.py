@@ -1,7 +1,7 @@
 """Calling another service: on the caller's behalf, by the caller's own token, or as a service."""
 
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import grpc
@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 from grpc import aio
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from inglenook.errors.v1.errors_pb2 import Reason
 
 from services.runtime.errors import DOMAIN, Refusal, dependency_unavailable
@@ -23,6 +24,7 @@ Answer = TypeVar("Answer")
 TIMEOUT = 5.0
 """Seconds that a call to another service may take."""
 
+_HEALTH_SECONDS = 2.0
 _UNREACHABLE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 
 
@@ -48,6 +50,20 @@ def channel_to(service: str, address: str, settings: TransportSettings) -> aio.C
         return aio.insecure_channel(address, options=options, interceptors=interceptors)
     options += channel_options(service)
     return aio.secure_channel(address, credentials, options=options, interceptors=interceptors)
+
+
+async def serves(channel: aio.Channel) -> bool:
+    """Whether another service says that it serves, within a moment (grpc.health.v1)."""
+    check: Any = channel.unary_unary(
+        "/grpc.health.v1.Health/Check",
+        request_serializer=HealthCheckRequest.SerializeToString,
+        response_deserializer=HealthCheckResponse.FromString,
+    )
+    try:
+        answer: HealthCheckResponse = await check(HealthCheckRequest(), timeout=_HEALTH_SECONDS)
+    except aio.AioRpcError:
+        return False
+    return answer.status == HealthCheckResponse.SERVING
 
 
 def on_behalf_of_caller() -> aio.Metadata:

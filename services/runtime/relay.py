@@ -26,6 +26,7 @@ from services.runtime.background import ended
 from services.runtime.database import Database
 from services.runtime.leadership import lead
 from services.runtime.outbox import DueRow, KindRow, OutboxTable, Scope
+from services.runtime.peers import serves
 from services.runtime.telemetry.outbox import (
     DELIVERED,
     FAILED,
@@ -70,6 +71,9 @@ class Delivery:
     """Tells the receiver how these aggregates stand, and settles what it has told."""
     batch: int = 1
     """How many aggregates it takes at most."""
+    receiver: aio.Channel | None = None
+    """To whom it goes: when a delivery is not answered in time, they are asked whether they serve
+    at all. None where it goes to nobody else."""
 
 
 class Relay:
@@ -186,7 +190,7 @@ class Relay:
         except (OperationalError, PoolTimeout, PoolClosed):
             raise
         except Exception as error:
-            if isinstance(error, aio.AioRpcError) and error.code() in _NOT_THERE:
+            if isinstance(error, aio.AioRpcError) and await _is_not_there(error, delivery.receiver):
                 tried(kind, len(scopes), NOT_THERE)
                 raise
             tried(kind, len(scopes), FAILED)
@@ -208,6 +212,14 @@ class Relay:
                 about = "/".join(map(str, row.scope))
                 extra = {"kind": kind, "about": about, "tries": row.tries, "cause": cause}
                 _log.error("an event was set aside; see the command `outbox list`", extra=extra)
+
+
+async def _is_not_there(error: aio.AioRpcError, receiver: aio.Channel | None) -> bool:
+    """Whether a delivery failed of who was to receive it, and not of what was delivered."""
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and receiver is not None:
+        # Of one that hangs, or is cut off without a word, everything takes too long.
+        return not await serves(receiver)
+    return error.code() in _NOT_THERE
 
 
 def _cause(error: Exception) -> str:

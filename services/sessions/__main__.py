@@ -3,9 +3,7 @@
 import sys
 from functools import partial
 
-from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
 from inglenook.sessions.v1 import sessions_pb2
-from inglenook.users.v1.users_pb2_grpc import UsersServiceStub
 
 from services.runtime.cursors import Cursors, read_token_key
 from services.runtime.database import Database
@@ -40,9 +38,7 @@ async def run(settings: SessionsSettings) -> None:
         channel_to("messages", settings.messages_address, settings) as messages,
         channel_to("users", settings.users_address, settings) as users,
         session_feeds(database, settings, cursors) as feeds,
-        owed_by_sessions(
-            database, settings, MessagesServiceStub(messages), UsersServiceStub(users)
-        ) as relay,
+        owed_by_sessions(database, settings, messages, users) as relay,
     ):
         keys = DataKeys(database, DATA_KEYS, provider)
         await keys.prepare()

@@ -6,11 +6,13 @@ an erased person nothing stays but the memory that they were erased.
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from uuid import UUID
 
+from grpc import aio
 from inglenook.messages.v1.messages_pb2 import DeleteSessionMessagesRequest
+from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
 from inglenook.users.v1.users_pb2 import ForgetSessionRequest
+from inglenook.users.v1.users_pb2_grpc import UsersServiceStub
 from sqlalchemy import and_, delete, func, literal, select, update
 
 from services.runtime.database import Database, fetch_all, fetch_one, statement
@@ -33,10 +35,6 @@ from services.sessions.store import (
     THIS_SESSION,
     SessionRow,
 )
-
-if TYPE_CHECKING:
-    from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceAsyncStub
-    from inglenook.users.v1.users_pb2_grpc import UsersServiceAsyncStub
 
 DELETION = "deletion"
 """The kind of the event that the messages of a session are to be destroyed."""
@@ -140,38 +138,42 @@ class Deletions:
 def owed_by_sessions(
     database: Database,
     settings: ServiceSettings,
-    messages: "MessagesServiceAsyncStub",
-    users: "UsersServiceAsyncStub",
+    messages: aio.Channel,
+    users: aio.Channel,
 ) -> Relay:
-    """The relay of the sessions service.
+    """The relay of the sessions service, which tells the two others.
 
     Raises:
         FileNotFoundError: the service has no key to prove with who it is.
     """
     tokens = ServiceTokens.of(settings, "sessions")
+    to_messages, to_users = MessagesServiceStub(messages), UsersServiceStub(users)
 
     async def delete_messages(person: UUID, session: UUID) -> None:
         request = DeleteSessionMessagesRequest(user_id=str(person), session_id=str(session))
         metadata = as_service(tokens)
-        await messages.DeleteSessionMessages(request, timeout=TIMEOUT, metadata=metadata)
+        await to_messages.DeleteSessionMessages(request, timeout=TIMEOUT, metadata=metadata)
 
     async def clear_pointer(person: UUID, session: UUID) -> None:
         request = ForgetSessionRequest(user_id=str(person), session_id=str(session))
-        await users.ForgetSession(request, timeout=TIMEOUT, metadata=as_service(tokens))
+        await to_users.ForgetSession(request, timeout=TIMEOUT, metadata=as_service(tokens))
 
     deliveries = {
-        DELETION: _delivery(database, DELETION, delete_messages),
-        POINTER: _delivery(database, POINTER, clear_pointer),
+        DELETION: _delivery(database, DELETION, messages, delete_messages),
+        POINTER: _delivery(database, POINTER, users, clear_pointer),
     }
     return Relay(database, OUTBOX, deliveries, maximum_tries=settings.outbox_tries)
 
 
 def _delivery(
-    database: Database, kind: str, tell: Callable[[UUID, UUID], Awaitable[None]]
+    database: Database,
+    kind: str,
+    receiver: aio.Channel,
+    tell: Callable[[UUID, UUID], Awaitable[None]],
 ) -> Delivery:
     async def deliver(scopes: Sequence[Scope]) -> None:
         for person, session in scopes:
             await tell(person, session)
             await database.all(OUTBOX.settle, OUTBOX.parameters(kind, [(person, session)]))
 
-    return Delivery(deliver)
+    return Delivery(deliver, receiver=receiver)

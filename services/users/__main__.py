@@ -46,12 +46,7 @@ async def run(settings: UsersSettings) -> None:
         channel_to("messages", settings.messages_address, settings) as messages,
         user_feeds(database, settings, cursors) as feeds,
         Locks(database, LOCKED, ERASED) as locks,
-        owed_by_users(
-            database,
-            settings,
-            SessionsServiceStub(sessions),
-            MessagesServiceStub(messages),
-        ) as relay,
+        owed_by_users(database, settings, sessions, messages) as relay,
     ):
         keys = DataKeys(database, DATA_KEYS, provider)
         await keys.prepare()

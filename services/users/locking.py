@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from grpc import aio
 from sqlalchemy import (
     BigInteger,
     DateTime,
@@ -141,6 +142,7 @@ async def unlock(database: Database, person: UUID) -> bool:
 def lock_delivery(
     database: Database,
     kind: str,
+    receiver: aio.Channel,
     tell: Callable[[LockRow], Awaitable[object]],
 ) -> Delivery:
     """How it is told: as it stands, and settled if it still stands so."""
@@ -155,4 +157,4 @@ def lock_delivery(
             told = {"person": person, "kind": kind, "revision": lock.revision}
             await database.all(_SETTLE, told)
 
-    return Delivery(deliver)
+    return Delivery(deliver, receiver=receiver)

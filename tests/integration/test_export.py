@@ -319,7 +319,7 @@ def test_how_an_export_over_http_2_ended_is_in_its_trailers(
         command += [f"authorization: Bearer {stack.token(ann)}", f"{stack.url}/v1/me:export"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert "< HTTP/2 200" in done.stderr
-        return re.findall(r"^< grpc-status: (\d+)", done.stderr, re.MULTILINE)[-1]
+        return str(re.findall(r"^< grpc-status: (\d+)", done.stderr, re.MULTILINE)[-1])
 
     assert status() == "0"
     with psycopg.connect(stack.admin_url, autocommit=True) as database:

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 
 import grpc
 import httpx
+import psutil
 import psycopg
 import pytest
 from inglenook.messages.v1.messages_pb2 import AppendMessageRequest
@@ -200,3 +201,26 @@ def test_every_service_says_what_it_owes(stack: Stack, service: str) -> None:
     assert _outbox(stack, service, "status") == "Nothing is owed.\n"
     assert _outbox(stack, service, "list") == "Nothing failed.\n"
     assert _outbox(stack, service, "retry") == "Trying 0 again.\n"
+
+
+def test_a_receiver_that_hangs_is_not_held_against_what_it_is_told(
+    stack: Stack, person: MakePerson
+) -> None:
+    eventually(lambda: owed(stack) == 0)
+    alice = person("alice")
+    session = alice.new_session()
+    alice.say(session, "gone soon")
+    eventually(lambda: owed(stack) == 0)
+    receiver = psutil.Process(stack.processes.pids()["messages"])
+    receiver.suspend()
+    try:
+        alice.call("DELETE", f"/v1/sessions/{session}")
+        failures = stack.home.logs / "sessions.log"
+        told = failures.read_text().count("events cannot be delivered")
+        eventually(lambda: failures.read_text().count("events cannot be delivered") > told)
+        query = "SELECT tries FROM sessions.outbox WHERE kind = 'deletion' AND session_id = %s"
+        assert rows(stack, query, session) == [(0,)]
+    finally:
+        receiver.resume()
+    eventually(lambda: _stored(stack, session) == 0)
+    eventually(lambda: owed(stack) == 0)
