@@ -28,8 +28,6 @@ class GatewaySettings(IdentitySettings, StoppingSettings):
     upstreams: dict[str, Addresses]
     """Where each service answers: its full name in the protos, and its address, or a list of those
     of its processes. A name that stands for several of them is all of them. As JSON."""
-    allow_plaintext: bool = False
-    """Whether services on other hosts may be called without TLS: on a network that is trusted."""
     upstream_ca_file: Path | None = None
     """Certificates of who signs the services'. With it, services are called over TLS, and each must
     have a certificate of its own name as it is in the protos: `users`, `sessions`, `messages`."""

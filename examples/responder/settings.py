@@ -6,7 +6,8 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from services.runtime.settings import PREFIX, PartAddress, ServerSettings
+from services.runtime.addresses import is_plaintext
+from services.runtime.settings import PREFIX, PartAddress, ServerSettings, in_plaintext
 
 
 class ResponderSettings(ServerSettings):
@@ -53,4 +54,11 @@ class ResponderSettings(ServerSettings):
                 "INGLENOOK_COMPLETION_BASE_URL and INGLENOOK_COMPLETION_MODEL go together:"
                 " set both, or neither for the built-in listener"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _the_model_is_near_or_reached_by_tls(self) -> Self:
+        url = self.completion_base_url
+        if url and not self.allow_plaintext and is_plaintext(url):
+            raise in_plaintext("COMPLETION_BASE_URL", url, "use https")
         return self

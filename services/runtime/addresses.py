@@ -1,6 +1,7 @@
 """Where something is: on this host, or across a network that others may listen to."""
 
 import ipaddress
+from urllib.parse import urlsplit
 
 from psycopg.conninfo import conninfo_to_dict
 
@@ -32,3 +33,9 @@ def is_private(database_url: str) -> bool:
         for host, address in zip(hosts, addresses * len(hosts), strict=False)
     )
     return here or str(found.get("sslmode") or "prefer") in _ENCRYPTED
+
+
+def is_plaintext(url: str) -> bool:
+    """Whether what goes to a URL leaves this host so that others can read it, or change it."""
+    parts = urlsplit(url)
+    return parts.scheme != "https" and not is_loopback(parts.hostname or "")

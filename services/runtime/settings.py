@@ -24,7 +24,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from services.runtime.addresses import host_of, is_loopback, is_private
+from services.runtime.addresses import host_of, is_loopback, is_plaintext, is_private
 
 PREFIX = "INGLENOOK_"
 _FOLDER = f"{PREFIX}SETTINGS_FOLDER"
@@ -74,7 +74,16 @@ class TrustedIssuer(BaseModel, extra="forbid", frozen=True):
         return self
 
 
-class IdentitySettings(BaseSettings):
+class PlaintextSettings(BaseSettings):
+    """What may go from host to host without TLS."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
+
+    allow_plaintext: bool = False
+    """Whether what goes to other hosts may go without TLS: on a network that is trusted."""
+
+
+class IdentitySettings(PlaintextSettings):
     """Whom a program trusts to say who a caller is."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
@@ -106,6 +115,14 @@ class IdentitySettings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _the_keys_of_issuers_come_as_they_are(self) -> Self:
+        for url in (issuer.jwks_url for issuer in self.issuers if issuer.jwks_url is not None):
+            if not self.allow_plaintext and is_plaintext(url):
+                # Whoever changed them on their way could sign in as anyone.
+                raise in_plaintext("ISSUERS", url, "use https")
+        return self
+
     @property
     def trusted_issuers(self) -> tuple[TrustedIssuer, ...]:
         """All whose tokens are accepted, the development issuer among them where it is on."""
@@ -118,15 +135,6 @@ class IdentitySettings(BaseSettings):
             algorithms=("ES256",),
         )
         return (development, *self.issuers)
-
-
-class PlaintextSettings(BaseSettings):
-    """What may go from host to host without TLS."""
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
-
-    allow_plaintext: bool = False
-    """Whether what goes to other hosts may go without TLS: on a network that is trusted."""
 
 
 class DatabaseSettings(PlaintextSettings):
@@ -145,7 +153,7 @@ class DatabaseSettings(PlaintextSettings):
             url = getattr(self, name, None)
             if url is not None and not self.allow_plaintext and not is_private(url):
                 instead = "add ?sslmode=verify-full&sslrootcert=…"
-                raise _in_plaintext(name.upper(), "the database", instead)
+                raise in_plaintext(name.upper(), "the database", instead)
         return self
 
 
@@ -156,7 +164,7 @@ class MigrationSettings(DatabaseSettings):
     """The same database, as a role that may create roles and schemas; it comes to own them."""
 
 
-class KeySettings(BaseSettings):
+class KeySettings(PlaintextSettings):
     """Who keeps a service's key-encryption keys, and what is needed to reach that keeper."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
@@ -193,6 +201,13 @@ class KeySettings(BaseSettings):
         if info.field_name in needed and value in ("", Path()):
             raise PydanticCustomError("missing", "Field required")
         return value
+
+    @model_validator(mode="after")
+    def _vault_is_near_or_reached_by_tls(self) -> Self:
+        is_used = self.key_provider == "vault" and not self.allow_plaintext
+        if is_used and is_plaintext(self.vault_address):
+            raise in_plaintext("VAULT_ADDRESS", self.vault_address, "use https")
+        return self
 
 
 class StoppingSettings(BaseSettings):
@@ -278,7 +293,7 @@ class ServerSettings(IdentitySettings, StoppingSettings, TransportSettings):
             address = getattr(self, name)
             if not is_loopback(host_of(address)):
                 instead = f"set {PREFIX}TLS_CA_FILE and a certificate"
-                raise _in_plaintext(name.upper(), address, instead)
+                raise in_plaintext(name.upper(), address, instead)
         return self
 
     @property
@@ -308,7 +323,7 @@ class ServiceSettings(ServerSettings, DatabaseSettings, KeySettings):
         for url in filter(None, self.nats_url.split(",")):
             is_here = is_loopback(host_of(url))
             if url.startswith("nats:") and not is_here and not self.allow_plaintext:
-                raise _in_plaintext("NATS_URL", url, "use tls://")
+                raise in_plaintext("NATS_URL", url, "use tls://")
         return self
 
 
@@ -348,7 +363,7 @@ class TracingSettings(BaseSettings):
         return 1.0 if self.traces_sampler == "parentbased_always_on" else self.traces_sampler_arg
 
 
-def _in_plaintext(variable: str, what: str, instead: str) -> ValueError:
+def in_plaintext(variable: str, what: str, instead: str) -> ValueError:
     """That a setting would have calls, or what is stored, cross a network in plaintext."""
     return ValueError(
         f"{PREFIX}{variable}: {what} is not on this host, and what goes there would be in"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from examples.responder.settings import ResponderSettings
 from services.runtime.settings import (
     DatabaseSettings,
     IdentitySettings,
@@ -98,7 +99,7 @@ def test_each_key_provider_needs_its_own_settings_and_no_other(
         load(KeySettings)
     assert str(refused.value).splitlines() == [f"INGLENOOK_{name} is not set" for name in missing]
     for name in missing:
-        monkeypatch.setenv(f"INGLENOOK_{name}", "given")
+        monkeypatch.setenv(f"INGLENOOK_{name}", "https://given.example")
     assert load(KeySettings).key_provider == provider
 
 
@@ -267,6 +268,43 @@ def test_plaintext_between_hosts_is_refused_unless_it_is_allowed(
     assert "would be in plaintext" in str(refused.value)
     service.setenv("INGLENOOK_ALLOW_PLAINTEXT", "true")
     assert load(_Settings)
+
+
+HTTP = GOOD | {"jwks_url": "http://id.example/keys"}
+MODEL = {"COMPLETION_BASE_URL": "http://model.example/v1", "COMPLETION_MODEL": "listener"}
+VAULT = {"KEY_PROVIDER": "vault", "VAULT_KEY": "talks", "VAULT_TOKEN_FILE": "/token"}
+VAULT |= {"VAULT_ADDRESS": "http://vault.example:8200"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "name"),
+    [
+        ({"ISSUERS": json.dumps([HTTP])}, "ISSUERS"),
+        (VAULT, "VAULT_ADDRESS"),
+        (MODEL, "COMPLETION_BASE_URL"),
+    ],
+    ids=["an issuer's keys", "data keys to Vault", "words to a model"],
+)
+def test_nothing_goes_to_others_over_http_unless_it_is_allowed(
+    service: pytest.MonkeyPatch, variables: dict[str, str], name: str
+) -> None:
+    kind = ResponderSettings if name == "COMPLETION_BASE_URL" else _Settings
+    service.setenv("INGLENOOK_MESSAGES_ADDRESS", "localhost:50053")
+    for variable, value in variables.items():
+        service.setenv(f"INGLENOOK_{variable}", value)
+    with pytest.raises(SystemExit) as refused:
+        load(kind)
+    assert str(refused.value).startswith(f"INGLENOOK_{name}: ")
+    assert "would be in plaintext" in str(refused.value)
+    service.setenv("INGLENOOK_ALLOW_PLAINTEXT", "true")
+    assert load(kind)
+    service.delenv("INGLENOOK_ALLOW_PLAINTEXT")
+    service.setenv(f"INGLENOOK_{name}", variables[name].replace("http:", "https:"))
+    assert load(kind)
+    for here in ("http://localhost:1", "http://127.0.0.2:1/path", "http://[::1]:1"):
+        inside = json.dumps([GOOD | {"jwks_url": here}]) if name == "ISSUERS" else here
+        service.setenv(f"INGLENOOK_{name}", inside)
+        assert load(kind)
 
 
 def test_with_certificates_services_are_called_from_anywhere(service: pytest.MonkeyPatch) -> None:

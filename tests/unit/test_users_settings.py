@@ -14,6 +14,7 @@ GOOD = {"issuer": "https://id.example", "jwks_url": "https://id.example/jwks", "
 def _complaint(monkeypatch: pytest.MonkeyPatch, secrets: Path, **variables: str) -> str:
     others = {"SESSIONS_ADDRESS": "s:1", "MESSAGES_ADDRESS": "m:1", "TOKEN_KEY_FILE": "/t"}
     others |= {"DATABASE_URL": "postgres://db", "LISTEN": "u:1", "SERVICE_KEY": "/s"}
+    others |= {"ALLOW_PLAINTEXT": "true"}
     others |= {"KEY_FILE": "/k", "WEBHOOK_SECRETS_FILE": str(secrets), **variables}
     for name, value in others.items():
         monkeypatch.setenv(f"INGLENOOK_{name}", value)
