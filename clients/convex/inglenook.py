@@ -37,6 +37,8 @@ _CALL_SECONDS = 50.0
 _MESSAGES_IN_A_REQUEST = 200
 _BYTES_IN_A_REQUEST = 512 << 10
 _PASSING = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
+# Of what is exhausted, the one thing that waiting does not bring back.
+_NO_ROOM = "QUOTA_EXCEEDED"
 
 
 class RefusedError(Exception):
@@ -153,8 +155,10 @@ class Inglenook:
             try:
                 return await call()
             except aio.AioRpcError as error:
-                if tries == _TRIES or error.code() not in _PASSING:
-                    raise _refused(error) from None
+                refused = _refused(error)
+                passes = error.code() in _PASSING and refused.reason != _NO_ROOM
+                if tries == _TRIES or not passes:
+                    raise refused from None
             await asyncio.sleep(_SECONDS_BETWEEN_TRIES * tries)
         raise AssertionError("the last try neither answers nor raises")
 

@@ -87,6 +87,7 @@ async def run(settings: MessagesSettings) -> None:
             exports=exports,
             erasing=Erasing(database, keys, announcer.erased),
             watches=feeds.watches,
+            streams=feeds.streams,
             locks=locks,
             standings=partial(standings, database),
             cursors=cursors,

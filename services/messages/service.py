@@ -29,6 +29,7 @@ from services.runtime.etags import expected_revision
 from services.runtime.identity import caller, person
 from services.runtime.locking import Locks
 from services.runtime.pages import page_limit, page_start
+from services.runtime.streams import Streams
 from services.runtime.watch import Watches
 
 _LENGTH = "x-stored-length"
@@ -48,12 +49,14 @@ class Messages:
         exports: Exports,
         erasing: Erasing,
         watches: Watches,
+        streams: Streams,
         locks: Locks,
         standings: Callable[[Sequence[Conversation]], Awaitable[Sequence[StandingRow]]],
         cursors: Cursors,
     ) -> None:
         """Takes what does each part of the work."""
         self._locks = locks
+        self._streams = streams
         self._standings = standings
         self._conversations = conversations
         self._appender = appender
@@ -141,7 +144,8 @@ class Messages:
         self, requests: AsyncIterator[messages_pb2.ImportMessagesRequest], _context: object
     ) -> messages_pb2.ImportMessagesResponse:
         """Brings messages from elsewhere into the caller's sessions."""
-        return await self._importer.bring_in(requests)
+        with self._streams.one_more():
+            return await self._importer.bring_in(requests)
 
     async def StreamMessage(
         self,
@@ -149,10 +153,11 @@ class Messages:
         context: "aio.ServicerContext[object, object]",
     ) -> messages_pb2.StreamMessageResponse:
         """Adds a message that grows."""
-        message = await self._growing.receive(
-            requests,
-            begun=lambda length: context.send_initial_metadata(((_LENGTH, str(length)),)),
-        )
+        with self._streams.one_more():
+            message = await self._growing.receive(
+                requests,
+                begun=lambda length: context.send_initial_metadata(((_LENGTH, str(length)),)),
+            )
         return messages_pb2.StreamMessageResponse(message=message)
 
     async def StopMessage(
@@ -176,9 +181,10 @@ class Messages:
         self, request: messages_pb2.ExportMessagesRequest, _context: object
     ) -> AsyncIterator[messages_pb2.ExportMessagesResponse]:
         """Everything that was said."""
-        async with aclosing(self._exports.frames(request)) as frames:
-            async for frame in frames:
-                yield frame
+        with self._streams.one_more():
+            async with aclosing(self._exports.frames(request)) as frames:
+                async for frame in frames:
+                    yield frame
 
     async def DeleteSessionMessages(
         self, request: messages_pb2.DeleteSessionMessagesRequest, _context: object

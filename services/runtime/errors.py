@@ -55,8 +55,9 @@ class Refusal(Exception):  # noqa: N818 - an answer of the contract, not a fault
         self.message = message
         self.metadata = metadata or {}
         """What belongs to the reason: ids and figures."""
+        self.retry_after = retry_after
+        """After how many seconds repeating the call may succeed, if waiting helps at all."""
         self._violations = violations
-        self._retry_after = retry_after
 
     @property
     def reason_name(self) -> str:
@@ -75,9 +76,9 @@ class Refusal(Exception):  # noqa: N818 - an answer of the contract, not a fault
                 for violation in self._violations
             ]
             details.append(_packed(BadRequest(field_violations=listed)))
-        if self._retry_after is not None:
+        if self.retry_after is not None:
             retry = RetryInfo()
-            retry.retry_delay.FromMilliseconds(round(self._retry_after * 1000))
+            retry.retry_delay.FromMilliseconds(round(self.retry_after * 1000))
             details.append(_packed(retry))
         return Status(code=self.code.value[0], message=self.message, details=details)
 
@@ -135,6 +136,20 @@ def server_busy(retry_after: float) -> Refusal:
         Reason.REASON_SERVER_BUSY,
         "The server is busy. Try again after the delay given.",
         retry_after=retry_after,
+    )
+
+
+def quota_exceeded(quota: str, limit: int, message: str) -> Refusal:
+    """The person keeps as much here as one may; `quota` is what there is too much of.
+
+    Time does not heal that, so there is no delay after which to repeat the call: `message` says
+    what the person can do.
+    """
+    return Refusal(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        Reason.REASON_QUOTA_EXCEEDED,
+        message,
+        metadata={"quota": quota, "limit": str(limit)},
     )
 
 

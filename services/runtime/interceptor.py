@@ -9,6 +9,7 @@ what cannot be parsed is answered like any other bad request.
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import (
     AsyncGenerator,
@@ -54,6 +55,7 @@ _SERVICE, _DELEGATE = Access.ACCESS_SERVICE, Access.ACCESS_DELEGATE
 _REQUEST_ID = "x-request-id"
 _REQUEST_ID_CHARACTERS = 64
 _STATUS_DETAILS = "grpc-status-details-bin"
+_RETRY_AFTER = "retry-after"
 # Not of the contract: the servers' own health and reflection, open to whoever reaches the port.
 _INFRASTRUCTURE = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 
@@ -305,8 +307,11 @@ async def _refuse(
         where = {"method": method_name, **refusal.metadata}
         _log.error("a call failed", extra=where, exc_info=error)
     _note(method_name, refusal.code.name, started, refusal.reason_name)
-    details = ((_STATUS_DETAILS, refusal.status().SerializeToString()),)
-    await context.abort(refusal.code, refusal.message, trailing_metadata=details)
+    told: list[tuple[str, str | bytes]] = [(_STATUS_DETAILS, refusal.status().SerializeToString())]
+    if refusal.retry_after is not None:
+        # What the details say in JSON, HTTP says in a header (RFC 9110, 10.2.3), in whole seconds.
+        told.append((_RETRY_AFTER, str(math.ceil(refusal.retry_after))))
+    await context.abort(refusal.code, refusal.message, trailing_metadata=tuple(told))
 
 
 def _note(method_name: str, code: str, started: float, reason: str = "") -> None:

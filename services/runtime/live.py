@@ -12,6 +12,7 @@ from services.runtime.database import Database
 from services.runtime.epoch import epoch_of, read_epoch
 from services.runtime.feed import Batch, Feeds
 from services.runtime.settings import ServiceSettings
+from services.runtime.streams import Streams
 from services.runtime.wakeups import Wakeups
 from services.runtime.wakeups.carriers import carrier_of
 from services.runtime.watch import Watches
@@ -26,6 +27,8 @@ class Live:
     feeds: Feeds
     wakeups: Wakeups
     watches: Watches
+    streams: Streams
+    """All streams of the process, watches among them."""
     listeners: list[Callable[[str, int], None]]
     """Called with each feed that was changed, here or by another process, and its revision. What
     others changed may come twice, or never."""
@@ -66,5 +69,6 @@ async def live(
                 listener(name, revision)
 
         async with Wakeups(carrier, learn=learn, look=feeds.look) as wakeups:
-            watches = Watches(feeds, cursors, streams_per_person=settings.streams_per_person)
-            yield Live(feeds, wakeups, watches, listeners)
+            streams = Streams(settings.streams_per_person)
+            watches = Watches(feeds, cursors, streams)
+            yield Live(feeds, wakeups, watches, streams, listeners)

@@ -1,11 +1,9 @@
 """Watch methods: a feed as a stream of responses, from a snapshot or from a resume token."""
 
-from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
-from uuid import UUID
 
 import grpc
 from google.protobuf.message import Message
@@ -14,15 +12,14 @@ from inglenook.errors.v1.errors_pb2 import Reason
 from services.runtime.cursors import CursorError, Cursors
 from services.runtime.errors import Refusal
 from services.runtime.feed import Batch, Feeds, Signal, Start
-from services.runtime.identity import person
 from services.runtime.resume_tokens import OtherFeedError, Position, ResumeTokens
+from services.runtime.streams import Streams
 
 Change = TypeVar("Change", bound=Message)
 
 _HEARTBEAT_SECONDS = 15
 _SHORTEST_HEARTBEAT = 5
 _LONGEST_HEARTBEAT = 60
-_RETRY_SECONDS = 5.0
 
 
 class WatchRequest(Protocol):
@@ -58,18 +55,11 @@ class Watched(Generic[Change]):
 class Watches:
     """The streams of a process's Watch methods."""
 
-    def __init__(
-        self,
-        feeds: Feeds,
-        cursors: Cursors,
-        *,
-        streams_per_person: int,
-    ) -> None:
-        """Takes who follows what, what makes tokens, and how many streams a person may have."""
+    def __init__(self, feeds: Feeds, cursors: Cursors, streams: Streams) -> None:
+        """Takes who follows what, what makes tokens, and what counts streams."""
         self._feeds = feeds
         self._cursors = cursors
-        self._streams_per_person = streams_per_person
-        self._open: Counter[UUID] = Counter()
+        self._streams = streams
 
     async def responses(
         self, watched: Watched[Change], request: WatchRequest
@@ -80,7 +70,7 @@ class Watches:
             Refusal: RESUME_TOKEN_INVALID, TOO_MANY_STREAMS, SERVER_STOPPING,
                 DEPENDENCY_UNAVAILABLE, or what the feed refuses.
         """
-        with self._one_more_of(person()):
+        with self._streams.one_more():
             tokens = ResumeTokens(self._cursors, watched.name)
             resumed = _position(tokens, request.resume_token, watched.token_of_another)
             epoch = await self._feeds.epoch()
@@ -101,28 +91,6 @@ class Watches:
             async with aclosing(frames):
                 async for frame in frames:
                     yield frame
-
-    @contextmanager
-    def _one_more_of(self, watching: UUID) -> Iterator[None]:
-        """Counts a person's stream as open.
-
-        Raises:
-            Refusal: TOO_MANY_STREAMS.
-        """
-        if self._open[watching] >= self._streams_per_person:
-            raise Refusal(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                Reason.REASON_TOO_MANY_STREAMS,
-                "Too many of your watches are open. Close one and try again.",
-                retry_after=_RETRY_SECONDS,
-            )
-        self._open[watching] += 1
-        try:
-            yield
-        finally:
-            self._open[watching] -= 1
-            if not self._open[watching]:
-                del self._open[watching]
 
 
 class _Source(Generic[Change]):

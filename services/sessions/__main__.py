@@ -52,6 +52,7 @@ async def run(settings: SessionsSettings) -> None:
             feeds=feeds,
             locks=locks,
             standings=partial(standings, database),
+            sessions_per_person=settings.sessions_per_person,
         )
         await serve(settings, Implementation(_SERVICE, sessions, locks, feeds.feeds.stop), database)
 

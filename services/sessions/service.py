@@ -13,7 +13,13 @@ from services.runtime.cursors import Cursors
 from services.runtime.encryption.data_keys import DataKeys, ScopeErasedError
 from services.runtime.encryption.envelope import Place
 from services.runtime.erasure import person_erased
-from services.runtime.errors import Refusal, etag_stale, id_reused, session_not_found
+from services.runtime.errors import (
+    Refusal,
+    etag_stale,
+    id_reused,
+    quota_exceeded,
+    session_not_found,
+)
 from services.runtime.etags import etag_of, expected_revision
 from services.runtime.feed import Batch
 from services.runtime.field_masks import changed_text
@@ -46,12 +52,15 @@ class Sessions:
         feeds: Live,
         locks: Locks,
         standings: Callable[[Sequence[tuple[UUID, UUID]]], Awaitable[Sequence[StandingRow]]],
+        sessions_per_person: int,
     ) -> None:
         """Takes where sessions are, and what is told of them by and to the messages service.
 
         `keys` encrypt titles, `cursors` make tokens, `feeds` are who follows,
-        `locks` who is locked; `standings` reads how sessions stand.
+        `locks` who is locked; `standings` reads how sessions stand; `sessions_per_person` is how
+        many a person may have, 0 for any number.
         """
+        self._sessions_per_person = sessions_per_person
         self._standings = standings
         self._locks = locks
         self._store = store
@@ -74,13 +83,17 @@ class Sessions:
                 session_id,
                 title=await self._seal(session_id, request.title),
                 state=SessionState.SESSION_STATE_ACTIVE,
+                most=self._sessions_per_person,
             )
             if row is not None:
                 return sessions_pb2.CreateSessionResponse(session=await self._announced(row))
-            # The same call at the same time was first; or it was deleted, or its owner erased.
+            # The same call at the same time was first; or it was deleted, or its owner erased, or
+            # has no room.
             row = await self._store.get(person(), session_id)
             if row is None:
-                raise person_erased()
+                if await self._store.is_erased(person()):
+                    raise person_erased()
+                raise _too_many_sessions(self._sessions_per_person)
         if row.delete_time is not None:
             raise id_reused("session")
         session = await self._session(row)
@@ -282,6 +295,14 @@ class Sessions:
 
 def _title_place(user_id: UUID, session_id: UUID) -> Place:
     return Place(table="sessions", field="title", owner=user_id, row=(user_id, session_id))
+
+
+def _too_many_sessions(most: int) -> Refusal:
+    return quota_exceeded(
+        "sessions",
+        most,
+        f"You have as many sessions as one person may have: {most}. Delete one and try again.",
+    )
 
 
 def _state_wrong(wanted: int) -> Refusal:

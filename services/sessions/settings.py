@@ -1,6 +1,9 @@
 """What the sessions service is told by its environment."""
 
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from services.runtime.settings import PartAddress, ServiceSettings
 
@@ -14,3 +17,5 @@ class SessionsSettings(ServiceSettings):
     """Where the messages service answers."""
     users_address: PartAddress
     """Where the users service answers."""
+    sessions_per_person: Annotated[int, Field(ge=0)] = 10_000
+    """How many sessions a person may have, deleted ones not counted; 0 is any number."""

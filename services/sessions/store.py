@@ -22,6 +22,7 @@ from sqlalchemy import (
     MetaData,
     SmallInteger,
     Table,
+    Text,
     Uuid,
     and_,
     any_,
@@ -39,7 +40,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from services.runtime.database import Database, statement
 from services.runtime.encryption.data_key_table import Alive, DataKeyTable
-from services.runtime.erasure import ErasedPeople
+from services.runtime.erasure import ErasedPeople, HeldRow
 from services.runtime.locking import LockedPeople
 from services.runtime.outbox import OutboxTable
 
@@ -165,9 +166,34 @@ _PAGE = statement(
     SessionRow,
 )
 
+# Sessions are added to a person one at a time, from before they are counted: two at once would each
+# see room for one.
+_ADDS_ALONE = statement(
+    select(
+        func.pg_advisory_xact_lock(
+            func.hashtextextended(
+                func.concat(literal("sessions added to "), PERSON.cast(Text)), literal(0)
+            )
+        )
+        .cast(Text)
+        .label("held")
+    ),
+    HeldRow,
+)
+_MOST = bindparam("most", type_=BigInteger)
+_HAS_ROOM = or_(
+    literal(0) == _MOST,
+    select(func.count())
+    .select_from(SESSIONS)
+    .where(_COLUMNS.user_id == PERSON, _IS_THERE)
+    .scalar_subquery()
+    < _MOST,
+)
 _next_for_new = (
     insert(PEOPLE)
-    .from_select(["user_id", "revision"], select(PERSON, literal(1)).where(ERASED.not_erased))
+    .from_select(
+        ["user_id", "revision"], select(PERSON, literal(1)).where(ERASED.not_erased, _HAS_ROOM)
+    )
     .on_conflict_do_update(index_elements=["user_id"], set_={"revision": PEOPLE.c.revision + 1})
     .returning(PEOPLE.c.revision)
     .cte("next")
@@ -283,11 +309,19 @@ class SessionStore:
         return await self._database.all(_CHANGED, parameters)
 
     async def add(
-        self, person: UUID, session: UUID, *, title: bytes, state: int
+        self, person: UUID, session: UUID, *, title: bytes, state: int, most: int
     ) -> SessionRow | None:
-        """Adds a session; None when the person has or had one of this id, or was erased."""
+        """Adds a session to less than `most` others; 0 is any number.
+
+        None when the person has or had one of this id, has as many as may be, or was erased.
+        """
         parameters = {"person": person, "session": session, "title": title, "state": state}
-        return await self._database.one_after(ERASED.hold, _ADD, parameters)
+        *_, added = await self._database.in_one_trip(
+            (ERASED.hold, parameters),
+            (_ADDS_ALONE, parameters),
+            (_ADD, {**parameters, "most": most}),
+        )
+        return added[0] if added else None
 
     async def is_erased(self, person: UUID) -> bool:
         """Whether the person was erased."""

@@ -140,10 +140,11 @@ class Users:
         self, _request: users_pb2.ExportMeRequest, _context: object
     ) -> AsyncIterator[users_pb2.ExportMeResponse]:
         """Everything of the caller's."""
-        profile = await self._user(await self._row())
-        async with aclosing(self._exporting.frames(profile)) as frames:
-            async for frame in frames:
-                yield frame
+        with self._live.streams.one_more():
+            profile = await self._user(await self._row())
+            async with aclosing(self._exporting.frames(profile)) as frames:
+                async for frame in frames:
+                    yield frame
 
     async def EraseMe(
         self, _request: users_pb2.EraseMeRequest, _context: object

@@ -65,9 +65,12 @@ export class InglenookError extends Error {
     this.violations = more.violations ?? [];
   }
 
-  /** Whether the same call may succeed later: nothing is wrong with the call itself. */
+  /**
+   * Whether the same call may succeed later: nothing is wrong with the call itself. A quota that is
+   * used up does not pass: somebody has to make room first.
+   */
   get passing(): boolean {
-    return PASSING.has(this.status);
+    return PASSING.has(this.status) && this.reason !== "QUOTA_EXCEEDED";
   }
 
   /** Whatever was thrown, as an `InglenookError`. */

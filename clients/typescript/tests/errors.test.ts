@@ -36,6 +36,11 @@ test("a refusal says all that the server said", () => {
   expect(InglenookError.from(error)).toBe(error);
 });
 
+test("a quota that is used up does not pass by itself", () => {
+  const error = InglenookError.from(refused(Code.ResourceExhausted, "QUOTA_EXCEEDED"));
+  expect(error).toMatchObject({ reason: "QUOTA_EXCEEDED", passing: false });
+});
+
 test("a reason that this client does not know, or another system's, is none", () => {
   expect(InglenookError.from(refused(Code.NotFound, "FROM_THE_FUTURE")).reason).toBeUndefined();
   const foreign = refused(Code.NotFound, "SESSION_NOT_FOUND", "elsewhere");

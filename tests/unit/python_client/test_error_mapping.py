@@ -37,6 +37,13 @@ def test_a_refusal_says_all_that_the_server_said() -> None:
     assert error.passing
 
 
+def test_a_quota_that_is_used_up_does_not_pass_by_itself() -> None:
+    info = ErrorInfo(reason="QUOTA_EXCEEDED", domain="inglenook", metadata={"quota": "sessions"})
+    error = _raised(StatusCode.RESOURCE_EXHAUSTED, info)
+    assert (error.reason, error.metadata) == ("QUOTA_EXCEEDED", {"quota": "sessions"})
+    assert not error.passing
+
+
 @pytest.mark.parametrize(
     "info",
     [

@@ -19,6 +19,8 @@ export function advice(thrown: unknown): string {
       return "Sign out and in again first, so that it is certain that it is you.";
     case "TOO_MANY_REPLIES":
       return "Replies to you are being written in other conversations. Wait for one, or stop it.";
+    case "QUOTA_EXCEEDED":
+      return "You have as many conversations as you may have. Delete one that you need no more.";
     case "DATA_UNREADABLE":
       return "What is stored here cannot be read. Please tell whoever runs this server.";
   }

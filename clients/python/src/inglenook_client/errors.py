@@ -62,8 +62,11 @@ class InglenookError(Exception):
 
     @property
     def passing(self) -> bool:
-        """Whether the same call may succeed later: nothing is wrong with the call itself."""
-        return self.status in _PASSING
+        """Whether the same call may succeed later: nothing is wrong with the call itself.
+
+        A quota that is used up does not pass: somebody has to make room first.
+        """
+        return self.status in _PASSING and self.reason != "QUOTA_EXCEEDED"
 
     @classmethod
     def from_rpc(cls, error: AioRpcError) -> "InglenookError":

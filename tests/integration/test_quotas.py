@@ -1,0 +1,206 @@
+"""What one person may keep and hold open: so much, and then a refusal that says what to do."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from subprocess import Popen
+from uuid import UUID, uuid4
+
+import grpc
+import httpx
+import pytest
+from inglenook.messages.v1.messages_pb2 import StreamMessageHeader, StreamMessageRequest
+from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
+from inglenook.sessions.v1.sessions_pb2 import CreateSessionRequest
+from inglenook.sessions.v1.sessions_pb2_grpc import SessionsServiceStub
+
+from local.stack import PROTO_SERVICES, Stack
+from services.runtime.service_tokens import ServiceTokens
+from tests.integration.calls import Person, Refused, refusal_in, refusal_over_grpc
+from tests.integration.gateways import started_gateway, trusting_as
+from tests.integration.replicas import reserved_port, start_replica
+
+QUOTA = Refused("RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED")
+TOO_MANY = Refused("RESOURCE_EXHAUSTED", "TOO_MANY_STREAMS")
+SESSIONS = 3
+AT_ONCE = 12
+OWN_SETTINGS = {
+    "users": {"streams_per_person": "1"},
+    "sessions": {"sessions_per_person": str(SESSIONS)},
+    "messages": {"streams_per_person": "1"},
+}
+
+
+@dataclass(frozen=True)
+class Narrow:
+    """Processes that leave a person little, behind a gateway of their own."""
+
+    stack: Stack
+    url: str
+    ports: dict[str, int]
+
+    def person(self, name: str) -> Person:
+        """Somebody who calls there."""
+        person = Person(self.stack, name)
+        person.http.base_url = httpx.URL(self.url)
+        return person
+
+    def address(self, service: str) -> str:
+        return f"127.0.0.1:{self.ports[service]}"
+
+
+def stop(process: "Popen[bytes]") -> None:
+    process.terminate()
+    assert process.wait(30) == 0
+
+
+@pytest.fixture(scope="module")
+def narrow(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Narrow]:
+    folder: Path = tmp_path_factory.mktemp("narrow")
+    with ExitStack() as running:
+        ports = {service: running.enter_context(reserved_port()) for service in OWN_SETTINGS}
+        for service, settings in OWN_SETTINGS.items():
+            running.callback(stop, start_replica(stack, ports[service], service, **settings))
+        upstreams = {PROTO_SERVICES[name]: f"127.0.0.1:{port}" for name, port in ports.items()}
+        gateway = running.enter_context(started_gateway(folder, upstreams, **trusting_as(stack)))
+        yield Narrow(stack, gateway.url, ports)
+
+
+@pytest.fixture
+def alice(narrow: Narrow) -> Iterator[Person]:
+    """A person of this test's own."""
+    with closing(narrow.person(f"alice-{uuid4()}")) as alice:
+        yield alice
+
+
+def acting_for(service: ServiceTokens, person: Person) -> tuple[tuple[str, str]]:
+    """The metadata of a service's call for a person."""
+    user_id = UUID(person.call("GET", "/v1/me")["user"]["userId"])
+    return (("authorization", f"Bearer {service.token(acting_for=user_id)}"),)
+
+
+def details_of(answer: httpx.Response) -> dict[str, dict[str, object]]:
+    """The details of a refusal, by their type."""
+    assert answer.status_code == 429, answer.text
+    return {str(one["@type"]).rpartition(".")[2]: one for one in answer.json()["details"]}
+
+
+def test_a_person_has_so_many_sessions_and_deleting_one_makes_room(
+    narrow: Narrow, alice: Person
+) -> None:
+    mine = [alice.new_session() for _ in range(SESSIONS)]
+    refused = alice.http.post("/v1/sessions", json={"title": "One more"})
+    assert refusal_in(refused) == QUOTA
+    details = details_of(refused)
+    assert details["ErrorInfo"]["metadata"] == {"quota": "sessions", "limit": str(SESSIONS)}
+    assert "RetryInfo" not in details
+    assert "retry-after" not in refused.headers
+    listed = alice.call("GET", "/v1/sessions")["sessions"]
+    assert {one["sessionId"] for one in listed} == set(mine)
+    with closing(narrow.person(f"bob-{uuid4()}")) as bob:
+        bob.new_session()
+
+    alice.call("DELETE", f"/v1/sessions/{mine[0]}")
+    alice.new_session()
+    assert alice.refused("POST", "/v1/sessions", {}) == QUOTA
+
+
+def test_a_call_that_opened_a_session_can_be_repeated_when_there_is_room_for_no_more(
+    alice: Person,
+) -> None:
+    request = {"sessionId": str(uuid4()), "title": "A talk"}
+    opened = alice.call("POST", "/v1/sessions", request)
+    for _ in range(SESSIONS - 1):
+        alice.new_session()
+    assert alice.call("POST", "/v1/sessions", request) == opened
+    other = {**request, "title": "Another"}
+    assert alice.refused("POST", "/v1/sessions", other) == Refused("ALREADY_EXISTS", "ID_REUSED")
+    new = {**request, "sessionId": str(uuid4())}
+    assert alice.refused("POST", "/v1/sessions", new) == QUOTA
+
+
+def test_sessions_opened_at_once_are_as_many_as_may_be_and_no_more(
+    narrow: Narrow, stack: Stack
+) -> None:
+    # Their very first ones: there is no row of the person's yet that would keep them apart.
+    metadata = (("authorization", f"Bearer {stack.token(f'ann-{uuid4()}')}"),)
+    with (
+        grpc.insecure_channel(narrow.address("sessions")) as channel,
+        ThreadPoolExecutor(AT_ONCE) as pool,
+    ):
+        stub = SessionsServiceStub(channel)
+        calls = [
+            pool.submit(partial(stub.CreateSession, metadata=metadata), CreateSessionRequest())
+            for _ in range(AT_ONCE)
+        ]
+        refused = [error for call in calls if (error := call.exception()) is not None]
+    assert len(refused) == AT_ONCE - SESSIONS
+    assert all(
+        isinstance(error, grpc.RpcError) and refusal_over_grpc(error) == QUOTA for error in refused
+    )
+
+
+def test_a_limit_of_zero_is_none_and_whoever_has_more_than_may_be_keeps_them(
+    narrow: Narrow, stack: Stack, alice: Person
+) -> None:
+    with reserved_port() as port:
+        process = start_replica(stack, port, "sessions", sessions_per_person="0")
+        metadata = (("authorization", alice.http.headers["authorization"]),)
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            for _ in range(SESSIONS + 2):
+                SessionsServiceStub(channel).CreateSession(
+                    CreateSessionRequest(), metadata=metadata
+                )
+        stop(process)
+    assert alice.refused("POST", "/v1/sessions", {}) == QUOTA
+    assert len(alice.call("GET", "/v1/sessions")["sessions"]) == SESSIONS + 2
+
+
+@contextmanager
+def opened(alice: Person, watch: str) -> Iterator[None]:
+    """A watch that is open, and has brought something."""
+    with alice.http.stream("GET", watch) as answer:
+        lines = answer.iter_lines()
+        assert next(lines)
+        yield
+
+
+def _refused_stream(alice: Person, verb: str, path: str, body: object = None) -> httpx.Response:
+    with alice.http.stream(verb, path, json=body) as answer:
+        answer.read()
+        return answer
+
+
+def test_every_method_that_streams_counts_and_says_when_to_try_again(alice: Person) -> None:
+    session = alice.new_session()
+    watching = {"/v1/me:watch": ["/v1/me:export"]}
+    watching[f"/v1/sessions/{session}/messages:watch"] = ["/v1/messages:export"]
+    for watch, others in watching.items():
+        with opened(alice, watch):
+            for path in (watch, *others):
+                refused = _refused_stream(alice, "GET", path)
+                assert refusal_in(refused) == TOO_MANY
+                assert details_of(refused)["RetryInfo"]["retryDelay"] == "5s"
+                assert refused.headers["retry-after"] == "5"
+            if "messages" in watch:
+                assert alice.refused("POST", "/v1/messages:import", [{"messages": []}]) == TOO_MANY
+
+
+def test_replies_that_grow_count_too(
+    narrow: Narrow, responder: ServiceTokens, alice: Person
+) -> None:
+    session = alice.new_session()
+    with opened(alice, f"/v1/sessions/{session}/messages:watch"):
+        metadata = acting_for(responder, alice)
+        header = StreamMessageHeader(session_id=session, message_id=str(uuid4()))
+        with (
+            grpc.insecure_channel(narrow.address("messages")) as channel,
+            pytest.raises(grpc.RpcError) as refused,
+        ):
+            MessagesServiceStub(channel).StreamMessage(
+                iter([StreamMessageRequest(header=header)]), metadata=metadata
+            )
+    assert refusal_over_grpc(refused.value) == TOO_MANY
