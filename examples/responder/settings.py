@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.runtime.addresses import is_plaintext
@@ -46,6 +46,11 @@ class ResponderSettings(ServerSettings):
     """How many replies a process generates at a time."""
     replies_waiting: Annotated[int, Field(ge=0)] = 128
     """How many more it lets begin, which wait for their turn."""
+
+    @field_validator("completion_key_file", "completion_prompt_file", mode="before")
+    @classmethod
+    def _is_named(cls, value: object) -> object:
+        return value or None
 
     @model_validator(mode="after")
     def _a_model_has_a_place_and_a_name(self) -> Self:
