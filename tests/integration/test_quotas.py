@@ -1,12 +1,13 @@
 """What one person may keep and hold open: so much, and then a refusal that says what to do."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from subprocess import Popen
+from typing import Any
 from uuid import UUID, uuid4
 
 import grpc
@@ -17,6 +18,8 @@ from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
 from inglenook.sessions.v1.sessions_pb2 import CreateSessionRequest
 from inglenook.sessions.v1.sessions_pb2_grpc import SessionsServiceStub
 
+from clients.convex.documents import Session
+from clients.convex.inglenook import Caller, Inglenook, RefusedError
 from local.stack import PROTO_SERVICES, Stack
 from services.runtime.service_tokens import ServiceTokens
 from tests.integration.calls import Person, Refused, refusal_in, refusal_over_grpc
@@ -204,3 +207,36 @@ def test_replies_that_grow_count_too(
                 iter([StreamMessageRequest(header=header)]), metadata=metadata
             )
     assert refusal_over_grpc(refused.value) == TOO_MANY
+
+
+class Counting(grpc.aio.UnaryUnaryClientInterceptor):
+    """Counts the calls that are made."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def intercept_unary_unary(
+        self,
+        continuation: Callable[[grpc.aio.ClientCallDetails, Any], Any],
+        client_call_details: grpc.aio.ClientCallDetails,
+        request: Any,  # noqa: ANN401 - any method's
+    ) -> Any:  # noqa: ANN401 - any method's
+        self.calls += 1
+        return await continuation(client_call_details, request)
+
+
+async def test_who_brings_sessions_over_does_not_knock_again_where_there_is_no_room(
+    narrow: Narrow, alice: Person
+) -> None:
+    for _ in range(SESSIONS):
+        alice.new_session()
+    token = alice.http.headers["authorization"].removeprefix("Bearer ")
+    counting = Counting()
+    async with grpc.aio.insecure_channel(
+        narrow.address("sessions"), interceptors=[counting]
+    ) as channel:
+        inglenook = Inglenook(channel, channel, Caller(lambda _subject: token, subject=None))
+        session = Session(str(uuid4()), "alice", "A talk", completed=False, time=0)
+        with pytest.raises(RefusedError, match="QUOTA_EXCEEDED"):
+            await inglenook.open_session("alice", session)
+    assert counting.calls == 1
