@@ -1,12 +1,12 @@
 """What the gateway needs to know besides the contract."""
 
-import ipaddress
 from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from contract.folders import DESCRIPTORS
+from services.runtime.addresses import is_near
 from services.runtime.settings import IdentitySettings, StoppingSettings
 
 Key = Annotated[str, Field(pattern=r"^$|^pk_(test|live)_[A-Za-z0-9+/=]+$")]
@@ -86,7 +86,7 @@ class GatewaySettings(IdentitySettings, StoppingSettings):
         if self.allow_plaintext or self.upstream_ca_file is not None:
             return self
         for address in (one for addresses in self.upstreams.values() for one in addresses):
-            if not is_loopback(address.rpartition(":")[0]):
+            if not is_near(address):
                 raise ValueError(
                     f"INGLENOOK_UPSTREAMS: {address} is on another host, and calls would be in"
                     " plaintext: set INGLENOOK_UPSTREAM_CA_FILE, or INGLENOOK_ALLOW_PLAINTEXT on a"
@@ -118,13 +118,3 @@ class GatewaySettings(IdentitySettings, StoppingSettings):
         if self.web_folder is not None and not (self.web_folder / "index.html").is_file():
             raise ValueError(f"INGLENOOK_WEB_FOLDER has no index.html: {self.web_folder}")
         return self
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or an address is this host's own, whatever it is asked from."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

@@ -5,12 +5,20 @@ from urllib.parse import urlsplit
 
 from psycopg.conninfo import conninfo_to_dict
 
+_SCHEMES = ("dns:", "ipv4:", "ipv6:")
 _ENCRYPTED = {"require", "verify-ca", "verify-full"}
 
 
-def host_of(address: str) -> str:
-    """The host of an address: `host:port`, `[::1]:port`, or with a scheme as gRPC has them."""
-    return address.rpartition("/")[2].rpartition(":")[0].strip("[]")
+def is_near(address: str) -> bool:
+    """Whether an address leads to this host alone.
+
+    It is `host:port`, `[::1]:port`, a URL without a path, or what gRPC takes besides:
+    `dns:///host:port`, `ipv4:host:port,host:port`.
+    """
+    several = address.rpartition("/")[2]
+    for scheme in _SCHEMES:
+        several = several.removeprefix(scheme)
+    return all(is_loopback(one.rpartition(":")[0].strip("[]")) for one in several.split(","))
 
 
 def is_loopback(host: str) -> bool:

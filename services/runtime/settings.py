@@ -24,7 +24,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from services.runtime.addresses import host_of, is_loopback, is_plaintext, is_private
+from services.runtime.addresses import is_near, is_plaintext, is_private
 
 PREFIX = "INGLENOOK_"
 _FOLDER = f"{PREFIX}SETTINGS_FOLDER"
@@ -291,7 +291,7 @@ class ServerSettings(IdentitySettings, StoppingSettings, TransportSettings):
         ]
         for name in ("listen", *parts):
             address = getattr(self, name)
-            if not is_loopback(host_of(address)):
+            if not is_near(address):
                 instead = f"set {PREFIX}TLS_CA_FILE and a certificate"
                 raise in_plaintext(name.upper(), address, instead)
         return self
@@ -321,8 +321,7 @@ class ServiceSettings(ServerSettings, DatabaseSettings, KeySettings):
     @model_validator(mode="after")
     def _nats_is_near_or_reached_by_tls(self) -> Self:
         for url in filter(None, self.nats_url.split(",")):
-            is_here = is_loopback(host_of(url))
-            if url.startswith("nats:") and not is_here and not self.allow_plaintext:
+            if url.startswith("nats:") and not is_near(url) and not self.allow_plaintext:
                 raise in_plaintext("NATS_URL", url, "use tls://")
         return self
 

@@ -254,6 +254,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         ("LISTEN", "[::]:50051"),
         ("SESSIONS_ADDRESS", "sessions:50052"),
         ("SESSIONS_ADDRESS", "dns:///sessions:50052"),
+        ("SESSIONS_ADDRESS", "ipv4:127.0.0.1:50052,192.0.2.1:50052"),
         ("NATS_URL", "nats://localhost:4222,nats://nats.example:4222"),
     ],
 )
@@ -305,6 +306,23 @@ def test_nothing_goes_to_others_over_http_unless_it_is_allowed(
         inside = json.dumps([GOOD | {"jwks_url": here}]) if name == "ISSUERS" else here
         service.setenv(f"INGLENOOK_{name}", inside)
         assert load(kind)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1:1",
+        "[::1]:1",
+        "dns:///localhost:1",
+        "ipv4:127.0.0.1:1,127.0.0.1:2",
+        "ipv6:[::1]:1",
+    ],
+)
+def test_plaintext_on_this_host_is_nobodys_business(
+    service: pytest.MonkeyPatch, address: str
+) -> None:
+    service.setenv("INGLENOOK_SESSIONS_ADDRESS", address)
+    assert load(_Settings).sessions_address == address
 
 
 def test_with_certificates_services_are_called_from_anywhere(service: pytest.MonkeyPatch) -> None:
