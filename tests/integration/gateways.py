@@ -96,6 +96,9 @@ def started_gateway(
         "INGLENOOK_UPSTREAMS": json.dumps(upstreams),
         "INGLENOOK_BOOTSTRAP_FILE": str(folder / "envoy.json"),
         "INGLENOOK_LAME_DUCK_SECONDS": "0",
+        # Tests ask as fast as they can.
+        "INGLENOOK_ADDRESS_REQUESTS_PER_MINUTE": "0",
+        "INGLENOOK_PERSON_REQUESTS_PER_MINUTE": "0",
         **own,
     }
     gateway = Gateway(environment, trusted)
