@@ -36,8 +36,13 @@ def _cluster(
         "connect_timeout": "2s",
         # Request by request, to whoever has fewer under way, watches among them.
         "lb_policy": "LEAST_REQUEST",
-        # When none is well, all are tried; but never while one is.
-        "common_lb_config": {"healthy_panic_threshold": {"value": 1}},
+        "common_lb_config": {
+            # When none is well, all are tried; but never while one is.
+            "healthy_panic_threshold": {"value": 1},
+            # What is learned of a process is known to all threads at once. Envoy would gather it
+            # for a second, in which calls go to one that died, and none to one that came back.
+            "update_merge_window": "0s",
+        },
         "load_assignment": {
             "cluster_name": cluster_of(addresses),
             "endpoints": [{"lb_endpoints": [_endpoint(address) for address in addresses]}],
