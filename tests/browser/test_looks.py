@@ -13,7 +13,7 @@ from tests.browser.looks import look
 async def test_every_screen_of_a_conversation_is_accessible(
     open_tab: OpenTab, begin_reply: BeginReply, screenshots: Path
 ) -> None:
-    tab = await open_tab("olga")
+    tab = await open_tab("ottilie")
     await expect(tab.page.get_by_text("No conversations yet.")).to_be_visible()
     await look(tab, "start", screenshots)
     await tab.begin()
