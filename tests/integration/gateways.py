@@ -52,6 +52,10 @@ class Gateway:
         """Whether no calls go to the process at an address any more."""
         return not self.well(address)
 
+    def has_announced_its_end(self) -> bool:
+        """Whether it says of itself that it will not take calls for long."""
+        return '"DRAINING"' in self._admin("/server_info")
+
     def tell_to_stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
 
