@@ -54,6 +54,20 @@ async def test_a_conversation_is_renamed_completed_and_resumed(open_tab: OpenTab
     await expect(bob.conversations.first).not_to_contain_text("completed")
 
 
+async def test_what_comes_while_a_name_is_written_leaves_it_alone(open_tab: OpenTab) -> None:
+    nils = await open_tab("nils")
+    await nils.begin()
+    other = await nils.second()
+    await nils.choose("Rename")
+    await expect(nils.page.get_by_label("Title")).to_be_focused()
+    await nils.page.keyboard.type("About ")
+    await other.write("Something.")
+    await expect(nils.conversations.first).to_contain_text("message")
+    await nils.page.keyboard.type("work")
+    await nils.page.keyboard.press("Enter")
+    await expect(nils.page.get_by_role("heading", name="About work")).to_be_visible()
+
+
 async def test_the_conversation_with_the_latest_message_comes_first(open_tab: OpenTab) -> None:
     carol = await open_tab("carol")
     await carol.begin()

@@ -221,7 +221,7 @@ async def test_who_completed_a_reply_and_heard_of_nothing_finds_out_by_its_heade
     message_id = str(uuid4())
     message = await replying.complete(message_id, "all of it")
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await (await replying.begin(message_id, "all of it"))
+        await (await replying.begin(message_id))
     assert refusal_over_grpc(refused.value).reason == "OFFSET_WRONG"
     assert await replying.complete(message_id, offset=_length_in(refused.value)) == message
     said = person("alice").say(replying.session, "not by a service")

@@ -31,16 +31,16 @@ class Tree:
         self.port = free_ports().gateway
         ((self.began,),) = rows(stack, "SELECT clock_timestamp()")
         self.process = start_replica(stack, self.port, workers=str(WORKERS))
-        eventually(lambda: len(self.workers()) == WORKERS)
+        eventually(lambda: self.having(psutil.CONN_LISTEN) == WORKERS)
 
     def workers(self) -> list[psutil.Process]:
         return alive(psutil.Process(self.process.pid).children())
 
-    def serving(self) -> int:
-        """How many of them have a connection of a caller's."""
+    def having(self, status: str) -> int:
+        """How many of them have a socket of this status on their port."""
         return sum(
             any(
-                connection.status == psutil.CONN_ESTABLISHED and connection.laddr.port == self.port
+                connection.status == status and connection.laddr.port == self.port
                 for connection in worker.net_connections("tcp")
             )
             for worker in self.workers()
@@ -79,7 +79,7 @@ async def test_whichever_worker_a_watcher_has_it_hears_of_what_all_others_store(
             frames = await open_watches.enter_async_context(aclosing(feed.watch(port=tree.port)))
             await current(frames)
             watches.append(frames)
-        assert tree.serving() > 1
+        assert tree.having(psutil.CONN_ESTABLISHED) > 1
         said = [f"text {number}" for number in range(5)]
         for text in said:
             await feed.change(text)
@@ -100,7 +100,7 @@ async def test_a_worker_that_dies_is_replaced_and_its_watchers_miss_nothing(
         with pytest.raises(grpc.aio.AioRpcError):
             await anext(frames)
         await feed.change("meanwhile")
-        await asyncio.to_thread(eventually, lambda: len(tree.workers()) == WORKERS)
+        await asyncio.to_thread(eventually, lambda: tree.having(psutil.CONN_LISTEN) == WORKERS)
         assert before.isdisjoint(worker.pid for worker in tree.workers())
         assert await _missed(feed, token, tree.port) == ["meanwhile"]
 

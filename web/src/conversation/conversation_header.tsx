@@ -91,6 +91,11 @@ export function ConversationHeader(props: {
   );
 }
 
+/** The same function at each rendering: React calls a new one again, while somebody writes. */
+function selectAll(field: HTMLInputElement | null): void {
+  field?.select();
+}
+
 function RenameForm(props: {
   title: string;
   onTitle: (title: string) => void;
@@ -114,7 +119,7 @@ function RenameForm(props: {
         name="title"
         defaultValue={props.title}
         maxLength={200}
-        ref={(field) => field?.select()}
+        ref={selectAll}
         placeholder="What is it about?"
       />
       <button type="submit" className="primary">
