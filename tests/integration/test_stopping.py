@@ -166,7 +166,7 @@ async def test_a_stopped_reply_is_not_taken_up_again(replying: Replying) -> None
     stopped = await replying.stop(message_id)
     assert await replying.refused(call) == STOPPED_HERE
     for offset in (0, 6, 7):
-        again = await replying.begin(message_id, "more", offset=offset)
+        again = await replying.begin(message_id, offset=offset)
         assert await replying.refused(again) == STOPPED_HERE
     assert await replying.get(message_id) == stopped
 
@@ -238,5 +238,5 @@ async def test_a_stopped_reply_is_exported_and_imported_as_one(
         ("MESSAGE_STATE_STOPPED", ""),
     ]
     replying.session = elsewhere
-    taken_up = await replying.begin(messages[0]["messageId"], "more", offset=14)
+    taken_up = await replying.begin(messages[0]["messageId"], offset=14)
     assert await replying.refused(taken_up) == Refused("ALREADY_EXISTS", "ID_REUSED")

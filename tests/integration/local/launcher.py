@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from contract.folders import ROOT
+from local.home import PROGRAMS
 from local.stack import free_ports
 
 _HIGHEST_FIRST_PORT = 65000
@@ -31,7 +32,7 @@ class Launcher:
                 "PYTHONPATH": f"{root}{os.pathsep}{root / 'generated'}",
                 "INGLENOOK_HOME": str(home),
                 "INGLENOOK_PORT": str(port),
-                "INGLENOOK_SERVICE_PORT": str(_first_of_three_free_ports()),
+                "INGLENOOK_SERVICE_PORT": str(_first_of_free_ports()),
                 **settings,
             },
             stdout=subprocess.PIPE,
@@ -63,13 +64,13 @@ class Launcher:
         return self.process.returncode, output, errors
 
 
-def _first_of_three_free_ports() -> int:
-    """Three in a row, as the launcher takes them."""
+def _first_of_free_ports() -> int:
+    """One for each program in a row, as the launcher takes them."""
     while True:
         first = min(free_ports().users, _HIGHEST_FIRST_PORT)
         with ExitStack() as probes:
             try:
-                for port in range(first, first + 3):
+                for port in range(first, first + len(PROGRAMS)):
                     probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
             except OSError:
                 continue
