@@ -44,6 +44,8 @@ class Method:
     allow: frozenset[Access.ValueType]
     callers: frozenset[str]
     """The services that may call it, of those that `allow` lets in; empty for every service."""
+    bookkeeping: bool
+    """Whether it is the services' own bookkeeping: calls by services are not recorded."""
     routes: tuple[Route, ...]
     idempotent: bool
     """Whether doing it twice is like doing it once; also so where it changes nothing."""
@@ -65,7 +67,7 @@ def methods_of(service: ServiceDescriptor) -> Iterator[Method]:
     """Every method of a service.
 
     Raises:
-        ContractError: a method does not say who, or which services, may call it.
+        ContractError: a method does not say who, or which services, may call it, or for whom.
     """
     for method in service.methods:
         yield _method(service.full_name, method)
@@ -107,6 +109,15 @@ def _method(service: str, method: MethodDescriptor) -> Method:
             f"{service}.{method.name} does not say which services may call it:"
             " give it the option (inglenook.access.v1.callers)"
         )
+    bookkeeping = options.Extensions[access_pb2.bookkeeping]
+    if bookkeeping and allow != {Access.ACCESS_SERVICE}:
+        raise ContractError(f"{service}.{method.name} is no bookkeeping: not only services call it")
+    names_a_person = "user_id" in method.input_type.fields_by_name
+    if allow == {Access.ACCESS_SERVICE} and not bookkeeping and not names_a_person:
+        raise ContractError(
+            f"{service}.{method.name} does not say whom it is about: give its request a `user_id`,"
+            " by which calls are recorded, or the option (inglenook.access.v1.bookkeeping)"
+        )
     return Method(
         service=service,
         name=method.name,
@@ -115,6 +126,7 @@ def _method(service: str, method: MethodDescriptor) -> Method:
         server_streaming=method.server_streaming,
         allow=allow,
         callers=callers,
+        bookkeeping=bookkeeping,
         routes=tuple(_routes(options)),
         idempotent=options.idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN,
         repeatable=options.idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN,

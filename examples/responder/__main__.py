@@ -49,7 +49,9 @@ async def run(settings: ResponderSettings) -> None:
     ):
         # Whoever is locked is refused by the messages service, without which nothing is done here.
         locked = frozenset[UUID | None]()
-        await serve(settings, Implementation(_SERVICE, Responder(replies), locked, replies.stop))
+        await serve(
+            settings, Implementation(_SERVICE, Responder(replies), locked, on_stop=replies.stop)
+        )
 
 
 def main() -> None:

@@ -29,8 +29,11 @@ from services.messages.standing import standings
 from services.messages.stopping import Stopping
 from services.messages.store import MessageStore
 from services.messages.streaming import GrowingMessages
-from services.messages.tables import DATA_KEYS, ERASED, LOCKED, OUTBOX
+from services.messages.tables import ACCESS_LOG, DATA_KEYS, ERASED, LOCKED, OUTBOX
 from services.messages.writer import Writer
+from services.runtime.audit.chain import chain_key
+from services.runtime.audit.listing import AccessListing
+from services.runtime.audit.recorder import AccessRecorder
 from services.runtime.cursors import Cursors, read_token_key
 from services.runtime.database import Database
 from services.runtime.encryption.data_keys import DataKeys
@@ -46,7 +49,8 @@ _SERVICE = messages_pb2.DESCRIPTOR.services_by_name["MessagesService"]
 async def run(settings: MessagesSettings) -> None:
     """Serves messages until told to stop."""
     provider = key_provider(settings)
-    cursors = Cursors(read_token_key(settings.token_key_file))
+    token_key = read_token_key(settings.token_key_file)
+    cursors = Cursors(token_key)
     async with (
         Database(
             settings.database_url, pool_size=settings.database_pool, name="messages"
@@ -58,6 +62,7 @@ async def run(settings: MessagesSettings) -> None:
     ):
         keys = DataKeys(database, DATA_KEYS, provider)
         await keys.prepare()
+        recorder = AccessRecorder(database, ACCESS_LOG, chain_key(token_key, "messages"))
         store, growth = MessageStore(database), GrowthStore(database)
         announcer = Announcer(feeds, relay)
         conversations = Conversations(
@@ -91,21 +96,30 @@ async def run(settings: MessagesSettings) -> None:
             locks=locks,
             standings=partial(standings, database),
             cursors=cursors,
+            access_listing=AccessListing(database, ACCESS_LOG),
         )
 
         def stop() -> None:
             for streams in (feeds.feeds, searches, exports, growing):
                 streams.stop()
 
+        implementation = Implementation(_SERVICE, messages, locks, recorder, stop)
         async with leases, Interruption(growth, ending):
-            await serve(settings, Implementation(_SERVICE, messages, locks, stop), database)
+            await serve(settings, implementation, database)
 
 
 def main() -> None:
     """Runs the command that the program was started with."""
     parser, _ = commands_of("messages")
     Program(
-        "messages", MessagesSettings, run, DATA_KEYS, OUTBOX, CHECKS, compared_by_messages
+        "messages",
+        MessagesSettings,
+        run,
+        DATA_KEYS,
+        OUTBOX,
+        CHECKS,
+        ACCESS_LOG,
+        compared_by_messages,
     ).main(parser, sys.argv[1:])
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import BigInteger, and_, bindparam, delete, func, literal, selec
 from sqlalchemy.dialects.postgresql import insert
 
 from services.messages.tables import (
+    ACCESS_LOG,
     CONVERSATIONS,
     DATA_KEYS,
     ERASED,
@@ -200,10 +201,12 @@ class Erasing:
             marked = await fetch_all(connection, _MARK_ALL, parameters)
             keys = await fetch_all(connection, _ERASE_ALL_KEYS, parameters)
             await fetch_all(connection, LOCKED.forget, parameters)
+            log = await fetch_all(connection, ACCESS_LOG.erase, parameters)
             counted: dict[str, object] = {
                 "conversations": sum(not row.is_deleted for row in locked),
                 "messages": sum(row.message_count for row in locked),
                 "key_ids": [row.key_id for row in keys],
+                "access_log_entries": log[0].count,
             }
             erased = await fetch_one(connection, ERASED.count, {**parameters, **counted})
         self._tell(marked)

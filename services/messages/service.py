@@ -23,6 +23,7 @@ from services.messages.standing import StandingRow
 from services.messages.stopping import Stopping
 from services.messages.streaming import GrowingMessages
 from services.messages.tables import Conversation, MessageRow
+from services.runtime.audit.listing import AccessListing
 from services.runtime.cursors import Cursors
 from services.runtime.errors import Refusal
 from services.runtime.etags import expected_revision
@@ -53,8 +54,10 @@ class Messages:
         locks: Locks,
         standings: Callable[[Sequence[Conversation]], Awaitable[Sequence[StandingRow]]],
         cursors: Cursors,
+        access_listing: AccessListing,
     ) -> None:
         """Takes what does each part of the work."""
+        self._access_listing = access_listing
         self._locks = locks
         self._streams = streams
         self._standings = standings
@@ -203,6 +206,7 @@ class Messages:
             conversations=erased.conversations,
             messages=erased.messages,
             key_ids=map(str, erased.key_ids),
+            access_log_entries=erased.access_log_entries,
         )
 
     async def DescribeConversations(
@@ -223,6 +227,13 @@ class Messages:
                 for row in await self._standings(named)
             ]
         )
+
+    async def ListAccessLog(
+        self, request: messages_pb2.ListAccessLogRequest, _context: object
+    ) -> messages_pb2.ListAccessLogResponse:
+        """What is recorded of those who had to do with a person's data."""
+        entries = await self._access_listing.asked(request)
+        return messages_pb2.ListAccessLogResponse(entries=entries)
 
     async def LockUser(
         self, request: messages_pb2.LockUserRequest, _context: object

@@ -30,6 +30,7 @@ from sqlalchemy import (
     text,
 )
 
+from services.runtime.audit.log import AccessLog
 from services.runtime.encryption.data_key_table import Alive, DataKeyTable
 from services.runtime.erasure import ErasedPeople
 from services.runtime.locking import LockedPeople
@@ -39,6 +40,7 @@ METADATA = MetaData(schema="messages")
 
 ERASED = ErasedPeople(METADATA)
 LOCKED = LockedPeople(METADATA, ERASED)
+ACCESS_LOG = AccessLog(METADATA, ERASED)
 OUTBOX = OutboxTable(METADATA, scope=("session_id", "user_id"))
 
 CONVERSATIONS = Table(

@@ -26,6 +26,7 @@ from sqlalchemy import (
     func,
     literal,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
@@ -51,6 +52,7 @@ class ErasedRow:
     messages: int
     key_ids: list[UUID]
     """Of the data keys that were destroyed."""
+    access_log_entries: int
 
 
 def person_erased() -> Refusal:
@@ -77,22 +79,18 @@ class ErasedPeople:
             Column("conversations", BigInteger, nullable=False),
             Column("messages", BigInteger, nullable=False),
             Column("key_ids", ARRAY(Uuid), nullable=False),
+            Column("access_log_entries", BigInteger, nullable=False, server_default=text("0")),
         )
         person = bindparam("person", type_=Uuid)
-        lock = func.hashtextextended(
-            func.concat(literal(f"{metadata.schema} person "), person.cast(Text)), literal(0)
-        )
-        self.hold: Statement[HeldRow] = statement(
-            select(func.pg_advisory_xact_lock_shared(lock).cast(Text).label("held")), HeldRow
-        )
+        self._scope = f"{metadata.schema} person "
+        self.hold: Statement[HeldRow] = statement(select(self.held(person).label("held")), HeldRow)
         """Before something of a person's is made."""
         self.take: Statement[HeldRow] = statement(
-            select(func.pg_advisory_xact_lock(lock).cast(Text).label("held")), HeldRow
+            select(func.pg_advisory_xact_lock(self._lock_of(person)).cast(Text).label("held")),
+            HeldRow,
         )
         """Before a person is erased."""
-        self.not_erased: ColumnElement[bool] = (
-            ~select(literal(1)).where(self.table.c.user_id == person).exists()
-        )
+        self.not_erased: ColumnElement[bool] = self.none_of(person)
         """For a statement whose parameter `person` is the person."""
         self.find: Statement[ErasedRow] = statement(
             select(self.table).where(self.table.c.user_id == person), ErasedRow
@@ -120,8 +118,23 @@ class ErasedPeople:
                 conversations=columns.conversations + bindparam("conversations", type_=BigInteger),
                 messages=columns.messages + bindparam("messages", type_=BigInteger),
                 key_ids=func.array_cat(columns.key_ids, bindparam("key_ids", type_=ARRAY(Uuid))),
+                access_log_entries=columns.access_log_entries
+                + bindparam("access_log_entries", type_=BigInteger),
             )
             .returning(self.table),
             ErasedRow,
         )
         """Adds to what there was of theirs, and gives all of it."""
+
+    def held(self, person: ColumnElement[UUID]) -> ColumnElement[str]:
+        """What `hold` selects, for a person whom a statement names otherwise."""
+        return func.pg_advisory_xact_lock_shared(self._lock_of(person)).cast(Text)
+
+    def none_of(self, person: ColumnElement[UUID]) -> ColumnElement[bool]:
+        """`not_erased`, for a person whom a statement names otherwise."""
+        return ~select(literal(1)).where(self.table.c.user_id == person).exists()
+
+    def _lock_of(self, person: ColumnElement[UUID]) -> ColumnElement[int]:
+        return func.hashtextextended(
+            func.concat(literal(self._scope), person.cast(Text)), literal(0)
+        )

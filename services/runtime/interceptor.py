@@ -1,10 +1,11 @@
 """What happens to every call before and after its handler, in one place.
 
 In this order: a request id, authentication and access by the contract's option, parsing, validation
-by the contract's rules, the handler, and the answer: a response, or a refusal as
-`google.rpc.Status`. It is one interceptor rather than five because each layer costs every call.
-Requests arrive here as bytes (see `server.py`), so that nothing of an unknown caller is parsed and
-what cannot be parsed is answered like any other bad request.
+by the contract's rules, the record of a service's call in the person's access log, the handler, and
+the answer: a response, or a refusal as `google.rpc.Status`. It is one interceptor rather than six
+because each layer costs every call. Requests arrive here as bytes (see `server.py`), so that
+nothing of an unknown caller is parsed and what cannot be parsed is answered like any other bad
+request.
 """
 
 import asyncio
@@ -33,6 +34,7 @@ from inglenook.errors.v1.errors_pb2 import Reason
 from protovalidate import Validator, Violation
 
 from contract.methods import Method
+from services.runtime.audit.calls import RecordedCalls
 from services.runtime.errors import (
     FieldViolation,
     Refusal,
@@ -76,19 +78,23 @@ class CallInterceptor(AsyncServerInterceptor):
         methods: Iterable[GuardedMethod],
         verifier: TokenVerifier,
         locked: Container[UUID | None],
+        recorded: RecordedCalls,
     ) -> None:
         """Takes the methods that may be called at all, who verifies tokens, and who is locked.
 
-        Each method's rules are compiled here, so that a rule that cannot be is found at the start
-        and not by the first caller.
+        `recorded` are the calls that people find in their access logs. Each method's rules are
+        compiled here, so that a rule that cannot be is found at the start and not by the first
+        caller.
         """
         self._guarded = {guarded.method.path: guarded for guarded in methods}
         self._verifier = verifier
         self._locked = locked
+        self._recorded = recorded
         self._validator = Validator()
         for guarded in self._guarded.values():
             self._validator.collect_violations(guarded.request())
             calls.expect(guarded.method)
+            recorded.expect(guarded.method, guarded.request)
 
     async def intercept(
         self,
@@ -108,15 +114,20 @@ class CallInterceptor(AsyncServerInterceptor):
             guarded = self._guard_of(method_name)
             identity = await self._admit(guarded.method, metadata, request_id)
             if guarded.method.client_streaming:
-                requests = until_half_closed(request_or_iterator, context)
-                sent = self._admission(identity).parts_of(requests)
-                response = await method(self._read_each(guarded, sent), context)
+                arriving = until_half_closed(request_or_iterator, context)
+                sent = self._admission(identity).parts_of(arriving)
+                requests = self._read_each(guarded, identity, request_id, sent)
+                response = await method(requests, context)
             elif guarded.method.server_streaming:
-                frames = method(self._read(guarded, request_or_iterator), context)
+                request = self._read(guarded, request_or_iterator)
+                await self._recorded.record(guarded.method, identity, request, request_id)
+                frames = method(request, context)
                 admission = self._admission(identity)
                 return _guarded_stream(frames, admission, context, method_name, started)
             else:
-                response = await method(self._read(guarded, request_or_iterator), context)
+                request = self._read(guarded, request_or_iterator)
+                await self._recorded.record(guarded.method, identity, request, request_id)
+                response = await method(request, context)
         except Exception as error:
             await _refuse(error, context, method_name, started)
             raise  # Not reached: refusing ends the call.
@@ -173,15 +184,24 @@ class CallInterceptor(AsyncServerInterceptor):
         return request
 
     async def _read_each(
-        self, guarded: GuardedMethod, sent: AsyncIterator[bytes]
+        self,
+        guarded: GuardedMethod,
+        identity: Identity | None,
+        request_id: str,
+        sent: AsyncIterator[bytes],
     ) -> AsyncIterator[Message]:
-        """The requests of a stream, as they come.
+        """The requests of a stream, as they come; the call is recorded with the first one.
 
         Raises:
             Refusal: one cannot be read, or breaks rules.
         """
+        is_recorded = False
         async for raw in sent:
-            yield self._read(guarded, raw)
+            request = self._read(guarded, raw)
+            if not is_recorded:
+                await self._recorded.record(guarded.method, identity, request, request_id)
+                is_recorded = True
+            yield request
 
 
 def _field_violation(violation: Violation) -> FieldViolation:

@@ -1,8 +1,8 @@
 """Bringing a service's schema up to date: its role, its rights, its tables.
 
 Each service has a schema, which the migrating role owns, and a login role that may read and write
-the rows in it, and do nothing else anywhere. Tables are Alembic's: one history for each service, in
-its own folder, recorded in its own schema.
+the rows in it, but only add to the access log and read it, and do nothing else anywhere. Tables are
+Alembic's: one history for each service, in its own folder, recorded in its own schema.
 
 It is done while services run. A migration that cannot have a table at once does not queue for it,
 for everyone behind it would queue too: it gives way and tries again.
@@ -23,6 +23,7 @@ from sqlalchemy import MetaData, create_engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
+from services.runtime.audit.log import ENTRIES
 from services.runtime.settings import MigrationSettings
 
 _log = logging.getLogger(__name__)
@@ -135,9 +136,15 @@ def _grant_rows(connection: psycopg.Connection, schema: str, role: str) -> None:
         "schema": sql.Identifier(schema),
         "role": sql.Identifier(role),
         "version": sql.Identifier(schema, _VERSION_TABLE),
+        "access_log": sql.Identifier(schema, ENTRIES),
     }
-    for statement in (
-        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role}",
-        "REVOKE INSERT, UPDATE, DELETE ON {version} FROM {role}",
-    ):
-        connection.execute(sql.SQL(statement).format(**names))
+    # At once, so that what may only grow may at no moment be changed.
+    with connection.transaction():
+        for statement in (
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role}",
+            "REVOKE INSERT, UPDATE, DELETE ON {version} FROM {role}",
+            "REVOKE UPDATE, DELETE ON {access_log} FROM {role}",
+            "REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} FROM PUBLIC",
+            "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} TO {role}",
+        ):
+            connection.execute(sql.SQL(statement).format(**names))

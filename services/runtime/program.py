@@ -16,6 +16,13 @@ from grpc import aio
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
+from services.runtime.audit.commands import (
+    AuditSettings,
+    BrokenLogError,
+    add_audit_commands,
+    audit_lines,
+)
+from services.runtime.audit.log import AccessLog
 from services.runtime.checks import Check, Comparison, DifferencesError, check_lines
 from services.runtime.database import Database
 from services.runtime.encryption.commands import KeysCommand, add_keys_commands
@@ -61,6 +68,8 @@ class Program(Generic[Settings]):
     """Where what it owes to other services is stored."""
     checks: Sequence[Check]
     """What is always so of what it stores."""
+    access_log: AccessLog
+    """Where it records who else than a person had to do with what is theirs."""
     compare: Callable[[Settings, Database], AbstractAsyncContextManager[Sequence[Comparison]]]
     """What is always so between it and other services, for as long as they can be asked."""
 
@@ -76,6 +85,8 @@ class Program(Generic[Settings]):
                 migrate(load(MigrationSettings), self.name, migrations)
             case "keys":
                 self._look_after_keys(parsed)
+            case "audit":
+                self._audit(parsed)
             case "check":
                 self._check()
             case "outbox":
@@ -84,6 +95,16 @@ class Program(Generic[Settings]):
                     settings, lambda database: outbox_lines(database, self.outbox, parsed)
                 )
         return parsed
+
+    def _audit(self, arguments: argparse.Namespace) -> None:
+        settings = load(AuditSettings)
+        try:
+            self.print_lines(
+                settings,
+                lambda database: audit_lines(database, self.access_log, settings, arguments),
+            )
+        except (BrokenLogError, OSError, ValueError) as error:
+            sys.exit(f"{self.name}: {error}")
 
     def _check(self) -> None:
         settings = load(self.settings)
@@ -178,5 +199,6 @@ def commands_of(name: str) -> tuple[argparse.ArgumentParser, Any]:
     add_outbox_commands(
         commands.add_parser("outbox", help="look after what other services are owed")
     )
+    add_audit_commands(commands.add_parser("audit", help="prove that the access logs are whole"))
     add_keys_commands(commands.add_parser("keys", help="look after the key-encryption keys"))
     return parser, commands

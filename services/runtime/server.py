@@ -20,6 +20,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from contract.methods import methods_of
+from services.runtime.audit.calls import RecordedCalls
+from services.runtime.audit.recorder import AccessRecorder
 from services.runtime.database import Database
 from services.runtime.interceptor import CallInterceptor, GuardedMethod
 from services.runtime.readiness import tell_readiness
@@ -66,6 +68,8 @@ class Implementation:
     handlers: object
     locked: Container[UUID | None]
     """The people for whom nothing is done, as they are at the moment."""
+    recorder: AccessRecorder | None = None
+    """Who records the calls that services make for people; without, no method is open to them."""
     on_stop: Callable[[], None] = lambda: None
     """Called when the end begins: ends the streams, which would not end by themselves."""
 
@@ -78,7 +82,7 @@ async def serve(
     By its health it also says when its database, if it has one, does not answer.
 
     Raises:
-        ContractError: a method does not say who may call it.
+        ContractError: a method does not say who may call it, or its calls cannot be recorded.
         RuntimeError: an address cannot be listened on.
         OSError: a certificate cannot be read.
     """
@@ -87,10 +91,11 @@ async def serve(
         client = await stack.enter_async_context(httpx.AsyncClient())
         verifier = TokenVerifier(settings.trusted_issuers, client, settings.token_leeway)
         guarded = list(_guarded_methods(implementation.service))
+        recorded = RecordedCalls(implementation.recorder)
         server = aio.server(
             interceptors=[
                 *traces.server_interceptors,
-                CallInterceptor(guarded, verifier, implementation.locked),
+                CallInterceptor(guarded, verifier, implementation.locked, recorded),
             ],
             # Workers share a port; two servers by mistake would share its calls.
             options=[*_OPTIONS, ("grpc.so_reuseport", int(settings.worker_socket is not None))],

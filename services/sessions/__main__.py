@@ -5,6 +5,9 @@ from functools import partial
 
 from inglenook.sessions.v1 import sessions_pb2
 
+from services.runtime.audit.chain import chain_key
+from services.runtime.audit.listing import AccessListing
+from services.runtime.audit.recorder import AccessRecorder
 from services.runtime.cursors import Cursors, read_token_key
 from services.runtime.database import Database
 from services.runtime.encryption.data_keys import DataKeys
@@ -21,7 +24,7 @@ from services.sessions.live import session_feeds
 from services.sessions.service import Sessions
 from services.sessions.settings import SessionsSettings
 from services.sessions.standing import standings
-from services.sessions.store import DATA_KEYS, ERASED, LOCKED, OUTBOX, SessionStore
+from services.sessions.store import ACCESS_LOG, DATA_KEYS, ERASED, LOCKED, OUTBOX, SessionStore
 
 _SERVICE = sessions_pb2.DESCRIPTOR.services_by_name["SessionsService"]
 
@@ -29,7 +32,8 @@ _SERVICE = sessions_pb2.DESCRIPTOR.services_by_name["SessionsService"]
 async def run(settings: SessionsSettings) -> None:
     """Serves sessions until told to stop."""
     provider = key_provider(settings)
-    cursors = Cursors(read_token_key(settings.token_key_file))
+    token_key = read_token_key(settings.token_key_file)
+    cursors = Cursors(token_key)
     async with (
         Database(
             settings.database_url, pool_size=settings.database_pool, name="sessions"
@@ -42,6 +46,7 @@ async def run(settings: SessionsSettings) -> None:
     ):
         keys = DataKeys(database, DATA_KEYS, provider)
         await keys.prepare()
+        recorder = AccessRecorder(database, ACCESS_LOG, chain_key(token_key, "sessions"))
         sessions = Sessions(
             store=SessionStore(database),
             activities=Activities(database),
@@ -53,15 +58,25 @@ async def run(settings: SessionsSettings) -> None:
             locks=locks,
             standings=partial(standings, database),
             sessions_per_person=settings.sessions_per_person,
+            access_listing=AccessListing(database, ACCESS_LOG),
         )
-        await serve(settings, Implementation(_SERVICE, sessions, locks, feeds.feeds.stop), database)
+        stop = feeds.feeds.stop
+        implementation = Implementation(_SERVICE, sessions, locks, recorder, stop)
+        await serve(settings, implementation, database)
 
 
 def main() -> None:
     """Runs the command that the program was started with."""
     parser, _ = commands_of("sessions")
     Program(
-        "sessions", SessionsSettings, run, DATA_KEYS, OUTBOX, CHECKS, compared_by_sessions
+        "sessions",
+        SessionsSettings,
+        run,
+        DATA_KEYS,
+        OUTBOX,
+        CHECKS,
+        ACCESS_LOG,
+        compared_by_sessions,
     ).main(parser, sys.argv[1:])
 
 

@@ -24,6 +24,7 @@ from services.runtime.relay import Delivery, Relay
 from services.runtime.service_tokens import ServiceTokens
 from services.runtime.settings import ServiceSettings
 from services.sessions.store import (
+    ACCESS_LOG,
     DATA_KEYS,
     ERASED,
     LOCKED,
@@ -124,10 +125,12 @@ class Deletions:
             sessions = await fetch_all(connection, _ERASE_SESSIONS, parameters)
             keys = await fetch_all(connection, _ERASE_KEYS, parameters)
             await fetch_all(connection, LOCKED.forget, parameters)
+            log = await fetch_all(connection, ACCESS_LOG.erase, parameters)
             counted: dict[str, object] = {
                 "conversations": sum(not row.is_deleted for row in sessions),
                 "messages": 0,
                 "key_ids": [row.key_id for row in keys],
+                "access_log_entries": log[0].count,
             }
             erased = await fetch_one(connection, ERASED.count, {**parameters, **counted})
         if erased is None:

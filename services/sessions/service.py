@@ -9,6 +9,7 @@ from inglenook.errors.v1.errors_pb2 import Reason
 from inglenook.sessions.v1 import sessions_pb2
 from inglenook.sessions.v1.sessions_pb2 import SessionState
 
+from services.runtime.audit.listing import AccessListing
 from services.runtime.cursors import Cursors
 from services.runtime.encryption.data_keys import DataKeys, ScopeErasedError
 from services.runtime.encryption.envelope import Place
@@ -53,14 +54,16 @@ class Sessions:
         locks: Locks,
         standings: Callable[[Sequence[tuple[UUID, UUID]]], Awaitable[Sequence[StandingRow]]],
         sessions_per_person: int,
+        access_listing: AccessListing,
     ) -> None:
         """Takes where sessions are, and what is told of them by and to the messages service.
 
         `keys` encrypt titles, `cursors` make tokens, `feeds` are who follows,
         `locks` who is locked; `standings` reads how sessions stand; `sessions_per_person` is how
-        many a person may have, 0 for any number.
+        many a person may have, 0 for any number; `access_listing` is who else had to do with them.
         """
         self._sessions_per_person = sessions_per_person
+        self._access_listing = access_listing
         self._standings = standings
         self._locks = locks
         self._store = store
@@ -198,7 +201,9 @@ class Sessions:
         self._live.feeds.learn(str(erasing), revision + 1)
         self._live.wakeups.send(str(erasing), revision + 1)
         return sessions_pb2.EraseUserResponse(
-            sessions=erased.conversations, key_ids=map(str, erased.key_ids)
+            sessions=erased.conversations,
+            key_ids=map(str, erased.key_ids),
+            access_log_entries=erased.access_log_entries,
         )
 
     async def DescribeSessions(
@@ -212,6 +217,13 @@ class Sessions:
                 for row in await self._standings(named)
             ]
         )
+
+    async def ListAccessLog(
+        self, request: sessions_pb2.ListAccessLogRequest, _context: object
+    ) -> sessions_pb2.ListAccessLogResponse:
+        """What is recorded of those who had to do with a person's data."""
+        entries = await self._access_listing.asked(request)
+        return sessions_pb2.ListAccessLogResponse(entries=entries)
 
     async def LockUser(
         self, request: sessions_pb2.LockUserRequest, _context: object

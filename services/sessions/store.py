@@ -38,6 +38,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
+from services.runtime.audit.log import AccessLog
 from services.runtime.database import Database, statement
 from services.runtime.encryption.data_key_table import Alive, DataKeyTable
 from services.runtime.erasure import ErasedPeople, HeldRow
@@ -48,6 +49,7 @@ METADATA = MetaData(schema="sessions")
 
 ERASED = ErasedPeople(METADATA)
 LOCKED = LockedPeople(METADATA, ERASED)
+ACCESS_LOG = AccessLog(METADATA, ERASED)
 DATA_KEYS = DataKeyTable(METADATA, scope=("user_id",), alive=Alive(ERASED.not_erased, ERASED.hold))
 OUTBOX = OutboxTable(METADATA, scope=("user_id", "session_id"))
 

@@ -8,6 +8,10 @@ from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
 from inglenook.sessions.v1.sessions_pb2_grpc import SessionsServiceStub
 from inglenook.users.v1 import users_pb2
 
+from services.runtime.audit.chain import chain_key
+from services.runtime.audit.commands import AuditSettings
+from services.runtime.audit.listing import AccessListing
+from services.runtime.audit.recorder import AccessRecorder
 from services.runtime.cursors import Cursors, read_token_key
 from services.runtime.database import Database
 from services.runtime.development_issuer import development_token
@@ -17,7 +21,9 @@ from services.runtime.locking import Locks
 from services.runtime.peers import channel_to
 from services.runtime.program import Program, commands_of
 from services.runtime.server import Implementation, serve
-from services.runtime.settings import DatabaseSettings, load
+from services.runtime.service_tokens import ServiceTokens
+from services.runtime.settings import load
+from services.users.access_log import AccessLogs
 from services.users.checks import CHECKS
 from services.users.comparisons import compared_by_users
 from services.users.deliveries import owed_by_users
@@ -30,7 +36,7 @@ from services.users.profiles import Profiles
 from services.users.provisioning import Provisioning
 from services.users.service import Users
 from services.users.settings import UsersSettings
-from services.users.store import DATA_KEYS, ERASED, LOCKED, OUTBOX, UserStore
+from services.users.store import ACCESS_LOG, DATA_KEYS, ERASED, LOCKED, OUTBOX, UserStore
 from services.users.webhooks import Deliveries
 
 _SERVICE = users_pb2.DESCRIPTOR.services_by_name["UsersService"]
@@ -39,7 +45,8 @@ _SERVICE = users_pb2.DESCRIPTOR.services_by_name["UsersService"]
 async def run(settings: UsersSettings) -> None:
     """Serves users until told to stop."""
     provider = key_provider(settings)
-    cursors = Cursors(read_token_key(settings.token_key_file))
+    token_key = read_token_key(settings.token_key_file)
+    cursors = Cursors(token_key)
     async with (
         Database(settings.database_url, pool_size=settings.database_pool, name="users") as database,
         channel_to("sessions", settings.sessions_address, settings) as sessions,
@@ -50,6 +57,7 @@ async def run(settings: UsersSettings) -> None:
     ):
         keys = DataKeys(database, DATA_KEYS, provider)
         await keys.prepare()
+        recorder = AccessRecorder(database, ACCESS_LOG, chain_key(token_key, "users"))
         profiles, erasing = Profiles(keys), Erasing(database, relay)
         users = Users(
             store=UserStore(database),
@@ -66,8 +74,17 @@ async def run(settings: UsersSettings) -> None:
                 settings.on_identity_deletion,
             ),
             feeds=feeds,
+            access_logs=AccessLogs(
+                AccessListing(database, ACCESS_LOG),
+                SessionsServiceStub(sessions),
+                MessagesServiceStub(messages),
+                ServiceTokens.of(settings, "users"),
+            ),
+            cursors=cursors,
         )
-        await serve(settings, Implementation(_SERVICE, users, locks, feeds.feeds.stop), database)
+        stop = feeds.feeds.stop
+        implementation = Implementation(_SERVICE, users, locks, recorder, stop)
+        await serve(settings, implementation, database)
 
 
 def _print_token(person: str, hours: float) -> None:
@@ -90,15 +107,20 @@ def main() -> None:
     add_persons_commands(
         commands.add_parser("persons", help="decide about people who were deleted elsewhere")
     )
-    program = Program("users", UsersSettings, run, DATA_KEYS, OUTBOX, CHECKS, compared_by_users)
+    program = Program(
+        "users", UsersSettings, run, DATA_KEYS, OUTBOX, CHECKS, ACCESS_LOG, compared_by_users
+    )
     arguments = program.main(parser, sys.argv[1:])
     match arguments.command:
         case "token":
             _print_token(arguments.person, arguments.hours)
         case "persons":
-            settings = load(DatabaseSettings)
+            settings = load(AuditSettings)
+            key = chain_key(read_token_key(settings.token_key_file), "users")
             try:
-                program.print_lines(settings, lambda database: persons_lines(database, arguments))
+                program.print_lines(
+                    settings, lambda database: persons_lines(database, key, arguments)
+                )
             except NotLockedError as error:
                 sys.exit(f"users: {error}")
 

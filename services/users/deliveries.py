@@ -38,13 +38,21 @@ def owed_by_users(
     async def erase_sessions(person: UUID) -> None:
         request = sessions_pb2.EraseUserRequest(user_id=str(person))
         erased = await to_sessions.EraseUser(request, timeout=TIMEOUT, metadata=as_service(tokens))
-        noted = {"count": erased.sessions, "key_ids": [UUID(key) for key in erased.key_ids]}
+        noted = {
+            "count": erased.sessions,
+            "key_ids": [UUID(key) for key in erased.key_ids],
+            "access_log_entries": erased.access_log_entries,
+        }
         await database.one(NOTE_SESSIONS, {"person": person, **noted})
 
     async def erase_messages(person: UUID) -> None:
         request = messages_pb2.EraseUserRequest(user_id=str(person))
         erased = await to_messages.EraseUser(request, timeout=TIMEOUT, metadata=as_service(tokens))
-        noted = {"count": erased.messages, "key_ids": [UUID(key) for key in erased.key_ids]}
+        noted = {
+            "count": erased.messages,
+            "key_ids": [UUID(key) for key in erased.key_ids],
+            "access_log_entries": erased.access_log_entries,
+        }
         await database.one(NOTE_MESSAGES, {"person": person, **noted})
 
     async def lock_sessions(lock: LockRow) -> None:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, Uuid, bindparam, delete, select, update
+from sqlalchemy import ARRAY, BigInteger, Text, Uuid, bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from services.runtime.database import Connection, Database, fetch_all, fetch_one, statement
 from services.runtime.encryption.data_key_table import KeyIdRow
 from services.runtime.relay import Relay
-from services.users.store import DATA_KEYS, ERASED, LOCKED, OUTBOX, RECEIPTS, USERS
+from services.users.store import ACCESS_LOG, DATA_KEYS, ERASED, LOCKED, OUTBOX, RECEIPTS, USERS
 
 ERASE_SESSIONS = "erase_sessions"
 ERASE_MESSAGES = "erase_messages"
@@ -35,6 +35,10 @@ class Receipt:
     session_key_ids: list[UUID] | None
     messages: int | None
     message_key_ids: list[UUID] | None
+    access_log_entries: int
+    """Of what is told so far."""
+    operator: str | None
+    """Who erased the person by a command."""
 
     @property
     def is_complete(self) -> bool:
@@ -61,6 +65,10 @@ _FIND = statement(
             _RECEIPT[name]
             for name in ("sessions", "session_key_ids", "messages", "message_key_ids")
         ),
+        (ERASED.table.c.access_log_entries + _RECEIPT.access_log_entries).label(
+            "access_log_entries"
+        ),
+        _RECEIPT.operator,
     )
     .select_from(ERASED.table.join(RECEIPTS, _RECEIPT.user_id == ERASED.table.c.user_id))
     .where(ERASED.table.c.user_id == _PERSON),
@@ -75,7 +83,12 @@ _ERASE_KEYS = statement(
     .returning(DATA_KEYS.table.c.key_id),
     KeyIdRow,
 )
-_begun = insert(RECEIPTS).values(user_id=_PERSON).returning(_RECEIPT.user_id).cte("begun")
+_begun = (
+    insert(RECEIPTS)
+    .values(user_id=_PERSON, operator=bindparam("operator", type_=Text))
+    .returning(_RECEIPT.user_id)
+    .cte("begun")
+)
 _BEGIN_RECEIPT = statement(
     select(_begun).add_cte(
         OUTBOX.owing(ERASE_SESSIONS, _begun), OUTBOX.owing(ERASE_MESSAGES, _begun)
@@ -84,19 +97,20 @@ _BEGIN_RECEIPT = statement(
 )
 _KEY_IDS = bindparam("key_ids", type_=ARRAY(Uuid))
 _COUNT = bindparam("count", type_=BigInteger)
+_LOGGED = _RECEIPT.access_log_entries + bindparam("access_log_entries", type_=BigInteger)
 # What the other services told that they erased: what they told first, since a backup that is put
 # back makes them erase the same again.
 NOTE_SESSIONS = statement(
     update(RECEIPTS)
     .where(_RECEIPT.user_id == _PERSON, _RECEIPT.sessions.is_(None))
-    .values(sessions=_COUNT, session_key_ids=_KEY_IDS)
+    .values(sessions=_COUNT, session_key_ids=_KEY_IDS, access_log_entries=_LOGGED)
     .returning(_RECEIPT.user_id),
     PersonRow,
 )
 NOTE_MESSAGES = statement(
     update(RECEIPTS)
     .where(_RECEIPT.user_id == _PERSON, _RECEIPT.messages.is_(None))
-    .values(messages=_COUNT, message_key_ids=_KEY_IDS)
+    .values(messages=_COUNT, message_key_ids=_KEY_IDS, access_log_entries=_LOGGED)
     .returning(_RECEIPT.user_id),
     PersonRow,
 )
@@ -160,18 +174,24 @@ class Erasing:
             await asyncio.sleep(_LOOK_SECONDS)
 
 
-async def erase_within(connection: Connection, person: UUID) -> None:
-    """Erases a person in a transaction that holds `ERASED.take`; nothing when that was done."""
+async def erase_within(
+    connection: Connection, person: UUID, *, operator: str | None = None
+) -> None:
+    """Erases a person in a transaction that holds `ERASED.take`; nothing when that was done.
+
+    Their access log goes with them, so that an operator who does it is named in the receipt.
+    """
     parameters = {"person": person}
     if await fetch_one(connection, ERASED.remember, parameters) is None:
         return
     await fetch_all(connection, _ERASE, parameters)
     await fetch_all(connection, LOCKED.forget, parameters)
     keys = await fetch_all(connection, _ERASE_KEYS, parameters)
-    counted = {"conversations": 0, "messages": 0}
+    log = await fetch_all(connection, ACCESS_LOG.erase, parameters)
+    counted = {"conversations": 0, "messages": 0, "access_log_entries": log[0].count}
     destroyed = {"key_ids": [row.key_id for row in keys]}
     await fetch_all(connection, ERASED.count, {**parameters, **counted, **destroyed})
-    await fetch_all(connection, _BEGIN_RECEIPT, parameters)
+    await fetch_all(connection, _BEGIN_RECEIPT, {**parameters, "operator": operator})
 
 
 async def erase_again(database: Database) -> int:
@@ -183,4 +203,5 @@ async def erase_again(database: Database) -> int:
         await fetch_all(connection, _ERASE_PROFILES_AGAIN, {})
         await fetch_all(connection, _ERASE_KEYS_AGAIN, {})
         await fetch_all(connection, _FORGET_LOCKS_AGAIN, {})
+        await fetch_all(connection, ACCESS_LOG.erase_all_again, {})
         return len(await fetch_all(connection, _OWE_AGAIN, {}))

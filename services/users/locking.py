@@ -133,10 +133,13 @@ async def locked_people(database: Database) -> Sequence[LockedRow]:
     return await database.all(_ALL_LOCKED, {})
 
 
-async def unlock(database: Database, person: UUID) -> bool:
-    """Unlocks a person; False when they are not locked. The services hear of it within seconds."""
-    unlocked = await database.all_after(ERASED.take, _UNLOCK_PERSON, {"person": person})
-    return bool(unlocked)
+async def unlock_within(connection: Connection, person: UUID) -> bool:
+    """Unlocks a person in a transaction; False when they are not locked.
+
+    The services hear of it within seconds of its end.
+    """
+    await fetch_all(connection, ERASED.take, {"person": person})
+    return bool(await fetch_all(connection, _UNLOCK_PERSON, {"person": person}))
 
 
 def lock_delivery(

@@ -4,10 +4,13 @@ import argparse
 from collections.abc import AsyncIterator
 from uuid import UUID
 
+from services.runtime.audit.chain import Access
+from services.runtime.audit.commands import add_operator, by_operator
+from services.runtime.audit.recorder import record_within
 from services.runtime.database import Database, fetch_all, fetch_one
 from services.users.erasing import erase_again, erase_within
-from services.users.locking import locked_people, unlock
-from services.users.store import ERASED, LOCKED
+from services.users.locking import locked_people, unlock_within
+from services.users.store import ACCESS_LOG, ERASED, LOCKED
 
 
 class NotLockedError(Exception):
@@ -27,10 +30,13 @@ def add_persons_commands(parser: argparse.ArgumentParser) -> None:
     ):
         command = commands.add_parser(name, help=what)
         command.add_argument("person", type=UUID, metavar="ID", help="as `persons locked` shows it")
+        add_operator(command)
 
 
-async def persons_lines(database: Database, arguments: argparse.Namespace) -> AsyncIterator[str]:
-    """What one of the commands has to say.
+async def persons_lines(
+    database: Database, key: bytes, arguments: argparse.Namespace
+) -> AsyncIterator[str]:
+    """What one of the commands has to say; `key` is that of the access logs' chains.
 
     Raises:
         NotLockedError: the person whom it is about is not locked.
@@ -48,8 +54,7 @@ async def persons_lines(database: Database, arguments: argparse.Namespace) -> As
         return
     person: UUID = arguments.person
     if arguments.persons_command == "unlock":
-        if not await unlock(database, person):
-            raise NotLockedError(f"{person} is not locked")
+        await _unlock(database, key, by_operator(arguments, person, "persons unlock"))
         yield f"Unlocked {person}: within seconds, everywhere."
         return
     async with database.transaction() as connection:
@@ -57,5 +62,17 @@ async def persons_lines(database: Database, arguments: argparse.Namespace) -> As
         lock = await fetch_one(connection, LOCKED.find, {"person": person})
         if lock is None or not lock.is_locked:
             raise NotLockedError(f"{person} is not locked")
-        await erase_within(connection, person)
+        await erase_within(connection, person, operator=arguments.operator)
     yield f"Erased {person} here. `outbox status` shows what other services were not told yet."
+
+
+async def _unlock(database: Database, key: bytes, access: Access) -> None:
+    """Unlocks a person, who finds it in their access log.
+
+    Raises:
+        NotLockedError: they are not locked.
+    """
+    async with database.transaction() as connection:
+        if not await unlock_within(connection, access.user_id):
+            raise NotLockedError(f"{access.user_id} is not locked")
+        await record_within(connection, ACCESS_LOG, key, access)

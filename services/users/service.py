@@ -12,6 +12,7 @@ from inglenook.sessions.v1 import sessions_pb2
 from inglenook.sessions.v1.sessions_pb2 import SessionState
 from inglenook.users.v1 import users_pb2
 
+from services.runtime.cursors import Cursors
 from services.runtime.encryption.data_keys import ScopeErasedError
 from services.runtime.erasure import person_erased
 from services.runtime.errors import Refusal, etag_stale, session_not_found
@@ -19,9 +20,11 @@ from services.runtime.etags import etag_of, expected_revision
 from services.runtime.field_masks import changed_text
 from services.runtime.identity import caller, person
 from services.runtime.live import Live
+from services.runtime.pages import page_limit, page_place
 from services.runtime.peers import TIMEOUT, answer_of, on_behalf_of_caller
 from services.runtime.timestamps import timestamp_of
 from services.runtime.tokens import token_not_fresh
+from services.users.access_log import AccessLogs
 from services.users.erasing import Erasing, Receipt
 from services.users.exporting import Exporting
 from services.users.identity_events import PersonDeleted, PersonStated
@@ -52,11 +55,14 @@ class Users:
         deliveries: Deliveries,
         provisioning: Provisioning,
         feeds: Live,
+        access_logs: AccessLogs,
+        cursors: Cursors,
     ) -> None:
         """Takes where profiles are, what encrypts them, who has the sessions, who follows.
 
         `exporting` gathers all of a person's, `erasing` erases it; `deliveries` of the identity
-        provider's events are what `provisioning` does things for.
+        provider's events are what `provisioning` does things for. `access_logs` are those of all
+        services, `cursors` make their page tokens.
         """
         self._exporting = exporting
         self._erasing = erasing
@@ -66,6 +72,8 @@ class Users:
         self._profiles = profiles
         self._sessions = sessions
         self._live = feeds
+        self._access_logs = access_logs
+        self._cursors = cursors
 
     async def GetMe(
         self, _request: users_pb2.GetMeRequest, _context: object
@@ -156,6 +164,17 @@ class Users:
         receipt = await self._erasing.erase(person())
         self._tell_erased(person(), row)
         return users_pb2.EraseMeResponse(receipt=_receipt(receipt))
+
+    async def ListMyAccessLog(
+        self, request: users_pb2.ListMyAccessLogRequest, _context: object
+    ) -> users_pb2.ListMyAccessLogResponse:
+        """Who else had to do with what is the caller's."""
+        purpose = ("access log", str(person()))
+        place = page_place(self._cursors, purpose, request.page_token)
+        limit = page_limit(request.page_size)
+        entries, left = await self._access_logs.page(person(), place, limit)
+        token = "" if left is None else self._cursors.make(purpose, *left)
+        return users_pb2.ListMyAccessLogResponse(entries=entries, next_page_token=token)
 
     async def ReceiveIdentityWebhook(
         self,
@@ -265,6 +284,8 @@ def _receipt(receipt: Receipt) -> users_pb2.ErasureReceipt:
         sessions=receipt.sessions or 0,
         messages=receipt.messages or 0,
         key_ids=map(str, (*receipt.key_ids, *elsewhere)),
+        access_log_entries=receipt.access_log_entries,
+        operator=receipt.operator or "",
     )
 
 

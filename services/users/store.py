@@ -27,6 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
+from services.runtime.audit.log import AccessLog
 from services.runtime.database import Database, statement
 from services.runtime.encryption.data_key_table import Alive, DataKeyTable
 from services.runtime.erasure import ErasedPeople
@@ -37,6 +38,7 @@ METADATA = MetaData(schema="users")
 
 ERASED = ErasedPeople(METADATA)
 LOCKED = LockedPeople(METADATA, ERASED)
+ACCESS_LOG = AccessLog(METADATA, ERASED)
 DATA_KEYS = DataKeyTable(METADATA, scope=("user_id",), alive=Alive(ERASED.not_erased, ERASED.hold))
 OUTBOX = OutboxTable(METADATA, scope=("user_id",))
 
@@ -76,6 +78,10 @@ RECEIPTS = Table(
     Column("session_key_ids", ARRAY(Uuid)),
     Column("messages", BigInteger),
     Column("message_key_ids", ARRAY(Uuid)),
+    # How many entries the other services' access logs had.
+    Column("access_log_entries", BigInteger, nullable=False, server_default=text("0")),
+    # Who erased the person by a command; null when it was the person or the identity provider.
+    Column("operator", Text),
 )
 
 

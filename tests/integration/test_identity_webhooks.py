@@ -270,10 +270,13 @@ def test_a_locked_person_is_refused_by_every_service_until_an_operator_unlocks_t
     assert refusal_over_grpc(refused.value) == LOCKED
 
     assert f"{_id(subject)}  since" in _persons(stack, "locked").told
-    unlocked = _persons(stack, "unlock", str(_id(subject)))
+    unlocked = _persons(stack, "unlock", str(_id(subject)), "--operator", "olga")
     assert unlocked == Done(0, f"Unlocked {_id(subject)}: within seconds, everywhere.\n")
     for _, path in calls[:3]:
         eventually(lambda path=path: someone.http.get(path).status_code == 200)  # type: ignore[misc]
+    (entry,) = someone.call("GET", "/v1/me/accessLog")["entries"]
+    assert entry["actor"] == {"kind": "ACTOR_KIND_OPERATOR", "name": "olga"}
+    assert (entry["service"], entry["action"]) == ("users", "persons unlock")
     assert _me(someone)[0] == "Kept"
     assert (
         someone.call("GET", f"/v1/sessions/{session}/messages")["messages"][0]["content"] == "kept"
@@ -296,9 +299,11 @@ def test_an_operator_erases_a_locked_person_and_nobody_else(
         refused = _persons(stack, command, str(_id(subject)))
         assert refused == Done(1, f"users: {_id(subject)} is not locked\n")
     provider.tell(deleted(subject))
-    assert _persons(stack, "erase", str(_id(subject))).code == 0
+    assert _persons(stack, "erase", str(_id(subject)), "--operator", "olga").code == 0
     eventually(lambda: tables_with(stack, "user_id", _id(subject)) == MEMORY)
     eventually(lambda: someone.refused("GET", "/v1/me") == ERASED)
+    receipt = someone.call("POST", "/v1/me:erase", {"confirm": "ERASE"})["receipt"]
+    assert receipt["operator"] == "olga"
 
 
 def test_a_deletion_erases_where_it_is_set_so_with_a_receipt(
