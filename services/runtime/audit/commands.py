@@ -2,6 +2,7 @@
 
 import argparse
 import getpass
+import os
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,10 +49,18 @@ def add_operator(parser: argparse.ArgumentParser) -> None:
     """Adds the option that says who runs a command about a person."""
     parser.add_argument(
         "--operator",
-        default=getpass.getuser(),
+        default=account(),
         metavar="NAME",
         help="who you are, as the person will read it (the name of your account here)",
     )
+
+
+def account() -> str:
+    """Who runs this, by name; or by number where the machine has none, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def by_operator(arguments: argparse.Namespace, person: UUID, command: str) -> Access:
