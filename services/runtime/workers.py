@@ -112,6 +112,8 @@ class Supervisor:
                 *(sys.executable, "-m", self._module), env=environment, pass_fds=[its.fileno()]
             )
         self._running.processes[number] = process
+        if self._running.is_stopping:
+            process.terminate()  # It began while the others were told.
         link = asyncio.create_task(self._hub.serve(ours), name=f"link to worker {number}")
         try:
             return await process.wait()

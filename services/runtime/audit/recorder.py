@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from psycopg import Error
-
 from services.runtime.audit.chain import Access, extended
 from services.runtime.audit.log import AccessLog
 from services.runtime.database import Connection, Database, fetch_all
@@ -57,7 +55,7 @@ class AccessRecorder:
             batch, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
             try:
                 await record(self._database, self._log, self._key, [one.access for one in batch])
-            except Error as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits is told
                 for one in batch:
                     if not one.recorded.done():
                         one.recorded.set_exception(error)
@@ -67,7 +65,7 @@ class AccessRecorder:
                         one.recorded.set_result(None)
             finally:
                 for one in batch:
-                    # Whoever has no answer by now gets none: this process fails or ends.
+                    # Whoever has no answer by now gets none: this process ends.
                     one.recorded.cancel()
 
 
