@@ -178,13 +178,14 @@ async def test_what_is_refused_comes_back_with_the_reason(open_tab: OpenTab) -> 
     ivan = await open_tab("ivan")
     await ivan.begin()
     await ivan.field.fill("Before the gap, after the gap.")
-    await ivan.field.evaluate("field => field.setRangeText('\\0', 14, 15)")
-    await ivan.field.press("End")
-    await ivan.field.press_sequentially(" More.")
+    await ivan.field.evaluate(
+        "field => { field.setRangeText('\\0', 14, 15);"
+        " field.dispatchEvent(new Event('input', { bubbles: true })); }"
+    )
     await ivan.page.get_by_role("button", name="Send").click()
     await expect(ivan.page.get_by_role("alert")).to_contain_text("This was not sent.")
     await expect(ivan.messages).to_have_count(0)
-    await expect(ivan.field).to_have_value("Before the gap\0 after the gap. More.")
+    await expect(ivan.field).to_have_value("Before the gap\0 after the gap.")
 
 
 async def test_a_message_that_is_too_long_is_told_before_it_is_sent(open_tab: OpenTab) -> None:
