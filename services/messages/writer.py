@@ -1,15 +1,18 @@
 """The writer: what arrives together commits together.
 
 There is one for each process. It takes what waits, whosever it is, writes it in one transaction and
-one round trip, and answers each caller on its own. It waits for no timer: an append that comes
-alone is written at once, and batches form of what arrives while the last ones commit.
+one round trip, and answers each caller on its own. Whoever comes alone is written at once. Where
+many have come together lately, they are let gather again for some milliseconds: a batch costs this
+process and PostgreSQL as much as several writes do, and callers who were answered together come
+back one by one.
 """
 
 import asyncio
 import logging
 from asyncio import Future
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 from psycopg import Error, OperationalError
@@ -34,13 +37,12 @@ Stored = Sequence[tuple[Write, AppendedRow | GrownRow]]
 
 _log = logging.getLogger(__name__)
 
-# With two, the database has work while the answers of the other batch go out; with more, batches
-# are smaller and gain nothing.
+# One batch is written while the next one gathers. Beside one that is held up, by a lock or a slow
+# disk, another is.
 _IN_FLIGHT = 2
-# A batch costs this process as much as several writes do. Where the processor is what is short, a
-# batch commits before the next writes have been read, and would be of one or two for ever: so what
-# is there to be read is read first.
-_READING_TURNS = 8
+_HELD_UP_SECONDS = 0.01
+_GATHERING_SECONDS = 0.008
+_MOMENT_SECONDS = 0.001
 _BATCH_WRITES = 256
 _BATCH_BYTES = 4 << 20
 _WAITING_WRITES = 8_192
@@ -59,6 +61,9 @@ class Writer:
         self._committed = committed
         self._backlog = Backlog(maximum_writes=_WAITING_WRITES, maximum_bytes=_WAITING_BYTES)
         self._writing: set[asyncio.Task[None]] = set()
+        self._held_up = 0
+        self._together = 1
+        """How many writes have come together lately."""
         show_backlog(lambda: len(self._backlog), lambda: self._backlog.size)
 
     async def append(self, appends: Sequence[Append]) -> list[AppendedRow | None]:
@@ -90,32 +95,57 @@ class Writer:
             self._backlog.add(writes)
         except BacklogFullError:
             raise server_busy(_RETRY_SECONDS) from None
-        if self._backlog.ready and len(self._writing) < _IN_FLIGHT:
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begins to write what waits, unless a batch is on its way that is not held up."""
+        if self._backlog.ready and len(self._writing) < min(1 + self._held_up, _IN_FLIGHT):
             task = asyncio.create_task(self._write_batches(), name="writer")
             self._writing.add(task)
             task.add_done_callback(self._writing.discard)
 
     async def _write_batches(self) -> None:
-        if len(self._writing) > 1:
-            await self._read_on()
+        await self._gather()
         while batch := self._backlog.take(writes=_BATCH_WRITES, size=_BATCH_BYTES):
+            self._together = max(len(batch), self._together * 7 // 8)
             try:
-                await self._write_batch(batch)
+                with self._noticing_when_held_up():
+                    await self._write_batch(batch)
             finally:
                 for write in batch:
                     # Whoever has no answer by now gets none: this process fails or ends.
                     write.stored.cancel()
                 self._backlog.written(batch)
-            if self._backlog.ready:
-                await self._read_on()
+            await self._gather()
 
-    async def _read_on(self) -> None:
-        """Lets the event loop take in what has arrived, for as long as that brings writes."""
-        for _ in range(_READING_TURNS):
-            waiting = len(self._backlog)
-            await asyncio.sleep(0)
-            if len(self._backlog) <= waiting:
+    async def _gather(self) -> None:
+        """Waits for as many as have come together lately, while each moment brings more of them."""
+        if self._together == 1:
+            return
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _GATHERING_SECONDS
+        while (waiting := len(self._backlog)) < self._together and loop.time() < until:
+            await asyncio.sleep(_MOMENT_SECONDS)
+            if len(self._backlog) == waiting:
                 return
+
+    @contextmanager
+    def _noticing_when_held_up(self) -> Iterator[None]:
+        """Around the writing of a batch: lets another begin if this takes long."""
+        is_held_up = False
+
+        def note() -> None:
+            nonlocal is_held_up
+            is_held_up = True
+            self._held_up += 1
+            self._begin()
+
+        overdue = asyncio.get_running_loop().call_later(_HELD_UP_SECONDS, note)
+        try:
+            yield
+        finally:
+            overdue.cancel()
+            self._held_up -= is_held_up
 
     async def _write_batch(self, batch: Sequence[Write]) -> None:
         BATCH_WRITES.observe(len(batch))
