@@ -31,7 +31,7 @@ _KINDS = (
     ("protovalidate/", _VALIDATION),
     ("services/runtime/encryption/", _CRYPTO),
     ("cryptography/", _CRYPTO),
-    ("services/runtime/wakeups.py", _WAKEUPS),
+    ("services/runtime/wakeups/", _WAKEUPS),
     ("services/runtime/feed.py", _WAKEUPS),
     ("services/runtime/database.py", _SQL),
     ("services/messages/writer.py", _WRITER),
