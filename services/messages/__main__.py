@@ -16,6 +16,7 @@ from services.messages.ending import Ending
 from services.messages.erasing import Erasing
 from services.messages.export import Exports
 from services.messages.growth import GrowthStore
+from services.messages.holds import LegalHolds
 from services.messages.interruption import Interruption
 from services.messages.lease_store import LeaseStore
 from services.messages.leases import Leases
@@ -95,6 +96,7 @@ async def run(settings: MessagesSettings) -> None:
             streams=feeds.streams,
             locks=locks,
             standings=partial(standings, database),
+            holds=LegalHolds(database),
             cursors=cursors,
             access_listing=AccessListing(database, ACCESS_LOG),
         )

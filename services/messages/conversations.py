@@ -14,7 +14,12 @@ from services.messages.opening import Opener, deletion
 from services.messages.store import MessageStore
 from services.messages.tables import Conversation, MessageRow
 from services.runtime.encryption.data_keys import DataKeys, Keyring, ScopeErasedError
-from services.runtime.errors import Refusal, etag_stale, session_not_found
+from services.runtime.errors import (
+    Refusal,
+    conversation_held,
+    etag_stale,
+    session_not_found,
+)
 from services.runtime.feed import Batch
 from services.runtime.peers import TIMEOUT, answer_of, on_behalf_of_caller
 
@@ -110,8 +115,8 @@ class Conversations:
         """Gives a message the body that `change` makes of its row and its body.
 
         Raises:
-            Refusal: SESSION_NOT_FOUND, MESSAGE_NOT_FOUND, ETAG_STALE when it does not have the
-                expected revision, or what `change` raises.
+            Refusal: SESSION_NOT_FOUND, MESSAGE_NOT_FOUND, LEGAL_HOLD, ETAG_STALE when it does not
+                have the expected revision, or what `change` raises.
         """
         while True:
             seen = await self.row(conversation, message_id)
@@ -135,6 +140,7 @@ class Conversations:
                 message = message_of(conversation, row, new_body)
                 self.changed(conversation, MessageChange(upserted=message), row.revision)
                 return message
+            await self._require_not_held(conversation)
             # Somebody else changed it between reading and writing: what the change makes of that
             # has to be seen anew.
 
@@ -144,19 +150,24 @@ class Conversations:
         """Leaves a tombstone of a message; one that is there already is enough.
 
         Raises:
-            Refusal: SESSION_NOT_FOUND, MESSAGE_NOT_FOUND, or ETAG_STALE when it does not have the
-                expected revision.
+            Refusal: SESSION_NOT_FOUND, MESSAGE_NOT_FOUND, LEGAL_HOLD, or ETAG_STALE when it does
+                not have the expected revision.
         """
-        tombstone = await self._store.delete(conversation, message_id, seen=expected)
-        if tombstone is not None:
-            self.changed(conversation, deletion(tombstone), tombstone.revision)
-            return
-        row = await self._store.get(conversation, message_id)
-        if row is None:
-            await self.revision(conversation)
-            raise message_not_found()
-        if row.body is not None:
-            raise etag_stale()
+        while True:
+            tombstone = await self._store.delete(conversation, message_id, seen=expected)
+            if tombstone is not None:
+                self.changed(conversation, deletion(tombstone), tombstone.revision)
+                return
+            row = await self._store.get(conversation, message_id)
+            if row is None:
+                await self.revision(conversation)
+                raise message_not_found()
+            if row.body is None:
+                return
+            if expected not in (None, row.revision):
+                raise etag_stale()
+            await self._require_not_held(conversation)
+            # The hold that kept it was lifted meanwhile.
 
     async def revision(self, conversation: Conversation) -> int:
         """The conversation's revision: 0 while nothing was said in it.
@@ -175,6 +186,16 @@ class Conversations:
         if row.delete_time is not None:
             raise session_not_found()
         return row.revision
+
+    async def _require_not_held(self, conversation: Conversation) -> None:
+        """Makes sure that no legal hold keeps what is to be changed or deleted.
+
+        Raises:
+            Refusal: LEGAL_HOLD.
+        """
+        row = await self._store.conversation(conversation)
+        if row is not None and row.is_held:
+            raise conversation_held()
 
     async def snapshot(self, conversation: Conversation, newest: int) -> Batch[MessageChange]:
         """The newest messages, in the order in which they were said.

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from datetime import UTC
 from uuid import UUID, uuid4
 
 import grpc
@@ -16,6 +17,7 @@ from services.messages.changes import changed_body
 from services.messages.conversations import Conversations
 from services.messages.erasing import Erasing
 from services.messages.export import Exports
+from services.messages.holds import LegalHolds
 from services.messages.importing import Importer
 from services.messages.live import watched
 from services.messages.search import Searches
@@ -53,6 +55,7 @@ class Messages:
         streams: Streams,
         locks: Locks,
         standings: Callable[[Sequence[Conversation]], Awaitable[Sequence[StandingRow]]],
+        holds: LegalHolds,
         cursors: Cursors,
         access_listing: AccessListing,
     ) -> None:
@@ -61,6 +64,7 @@ class Messages:
         self._locks = locks
         self._streams = streams
         self._standings = standings
+        self._holds = holds
         self._conversations = conversations
         self._appender = appender
         self._growing = growing
@@ -197,6 +201,17 @@ class Messages:
         await self._erasing.erase(conversation)
         return messages_pb2.DeleteSessionMessagesResponse()
 
+    async def HoldSession(
+        self, request: messages_pb2.HoldSessionRequest, _context: object
+    ) -> messages_pb2.HoldSessionResponse:
+        """Notes whether a session is under a legal hold."""
+        await self._holds.note(
+            Conversation(UUID(request.session_id), UUID(request.user_id)),
+            held=request.held,
+            change_time=request.change_time.ToDatetime(tzinfo=UTC),
+        )
+        return messages_pb2.HoldSessionResponse()
+
     async def EraseUser(
         self, request: messages_pb2.EraseUserRequest, _context: object
     ) -> messages_pb2.EraseUserResponse:
@@ -223,6 +238,7 @@ class Messages:
                     revision=row.revision,
                     deleted=row.is_deleted,
                     settled=not row.owed,
+                    legal_hold=row.is_held,
                 )
                 for row in await self._standings(named)
             ]

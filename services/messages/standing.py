@@ -20,6 +20,7 @@ class StandingRow:
     revision: int
     """0 while nothing was ever said in it."""
     is_deleted: bool
+    is_held: bool
     owed: bool
     """Whether something of it is still to be told, or its person was erased."""
 
@@ -40,6 +41,7 @@ _STANDING = statement(
         func.coalesce(_CONVERSATION.message_count, literal(0)).label("message_count"),
         func.coalesce(_CONVERSATION.revision, literal(0)).label("revision"),
         _CONVERSATION.delete_time.is_not(None).label("is_deleted"),
+        func.coalesce(_CONVERSATION.is_held, literal(False)).label("is_held"),
         or_(_is_owed.exists(), _is_erased.exists()).label("owed"),
     ).select_from(
         _named.outerjoin(

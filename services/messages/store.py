@@ -124,7 +124,9 @@ def _within_bytes(condition: ColumnElement[bool], order: str, *, descending: boo
 
 
 _GET_CONVERSATION = statement(
-    select(_CONVERSATION.revision, _CONVERSATION.delete_time).where(THIS_CONVERSATION),
+    select(_CONVERSATION.revision, _CONVERSATION.delete_time, _CONVERSATION.is_held).where(
+        THIS_CONVERSATION
+    ),
     ConversationRow,
 )
 _ADD_CONVERSATION = statement(
@@ -136,7 +138,7 @@ _ADD_CONVERSATION = statement(
         ),
     )
     .on_conflict_do_nothing()
-    .returning(_CONVERSATION.revision, _CONVERSATION.delete_time),
+    .returning(_CONVERSATION.revision, _CONVERSATION.delete_time, _CONVERSATION.is_held),
     ConversationRow,
 )
 
@@ -236,7 +238,7 @@ _as_seen = and_(_THIS_MESSAGE, _NOT_DELETED, or_(_SEEN.is_(None), _MESSAGE.revis
 _is_as_seen = select(literal(1)).select_from(MESSAGES).where(_as_seen).exists()
 _changing = (
     update(CONVERSATIONS)
-    .where(THIS_CONVERSATION, _is_as_seen)
+    .where(THIS_CONVERSATION, ~_CONVERSATION.is_held, _is_as_seen)
     .values(revision=_CONVERSATION.revision + 1)
     .returning(_CONVERSATION.revision)
     .cte("changing")
@@ -256,7 +258,7 @@ _CHANGE = statement(
 )
 _deleting = (
     update(CONVERSATIONS)
-    .where(THIS_CONVERSATION, _is_as_seen)
+    .where(THIS_CONVERSATION, ~_CONVERSATION.is_held, _is_as_seen)
     .values(revision=_CONVERSATION.revision + 1, message_count=_CONVERSATION.message_count - 1)
     .returning(_CONVERSATION.revision, _CONVERSATION.session_id, _CONVERSATION.user_id)
     .cte("deleting")
@@ -355,7 +357,10 @@ class MessageStore:
     async def change(
         self, conversation: Conversation, seen: MessageRow, *, body: bytes, original: bytes
     ) -> MessageRow | None:
-        """Gives a message another body; None when it is not as it was seen any more."""
+        """Gives a message another body.
+
+        None when it is not as it was seen any more, or under a legal hold.
+        """
         parameters = {**conversation.parameters, "message": seen.message_id}
         parameters |= {"seen": seen.revision, "body": body, "original": original}
         return await self._database.one_after(LOCK, _CHANGE, parameters)
@@ -363,7 +368,10 @@ class MessageStore:
     async def delete(
         self, conversation: Conversation, message_id: UUID, *, seen: int | None
     ) -> MessageRow | None:
-        """Leaves a tombstone of a message, if it is there and has the revision that was seen."""
+        """Leaves a tombstone of a message, if it is there and has the revision that was seen.
+
+        None when it is not so, or under a legal hold.
+        """
         parameters = {**conversation.parameters, "message": message_id, "seen": seen}
         return await self._database.one_after(LOCK, _DELETE, parameters)
 

@@ -12,6 +12,7 @@ from uuid import UUID
 from inglenook.messages.v1.messages_pb2 import MessageState
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Index,
@@ -55,6 +56,9 @@ CONVERSATIONS = Table(
     # When something was last said in it; null until something was.
     Column("activity_time", DateTime(timezone=True)),
     Column("delete_time", DateTime(timezone=True)),
+    # As the sessions service told last of a legal hold, and when that was set or lifted.
+    Column("is_held", Boolean, nullable=False, server_default=text("false")),
+    Column("hold_change_time", DateTime(timezone=True)),
     Index("conversations_by_person", "user_id", "session_id", unique=True),
 )
 
@@ -189,6 +193,7 @@ class ConversationRow:
 
     revision: int
     delete_time: datetime | None
+    is_held: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,6 +153,22 @@ def quota_exceeded(quota: str, limit: int, message: str) -> Refusal:
     )
 
 
+def legal_hold(message: str) -> Refusal:
+    """A legal hold keeps what the caller wants to delete or change: `message` says what."""
+    return Refusal(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        Reason.REASON_LEGAL_HOLD,
+        f"{message} Ask whoever runs this system.",
+    )
+
+
+def conversation_held() -> Refusal:
+    """The conversation is under a legal hold."""
+    return legal_hold(
+        "This conversation is under a legal hold: nothing of it can be deleted or changed."
+    )
+
+
 def etag_stale() -> Refusal:
     """What the caller wants to change was changed since the caller read it."""
     return Refusal(

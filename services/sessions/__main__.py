@@ -1,4 +1,4 @@
-"""The sessions service as a program: `python -m services.sessions [migrate | keys …]`."""
+"""The sessions service as a program: `python -m services.sessions [migrate | hold … | keys …]`."""
 
 import sys
 from functools import partial
@@ -6,6 +6,7 @@ from functools import partial
 from inglenook.sessions.v1 import sessions_pb2
 
 from services.runtime.audit.chain import chain_key
+from services.runtime.audit.commands import AuditSettings
 from services.runtime.audit.listing import AccessListing
 from services.runtime.audit.recorder import AccessRecorder
 from services.runtime.cursors import Cursors, read_token_key
@@ -16,10 +17,18 @@ from services.runtime.locking import Locks
 from services.runtime.peers import channel_to
 from services.runtime.program import Program, commands_of
 from services.runtime.server import Implementation, serve
+from services.runtime.settings import load
 from services.sessions.activity import Activities
 from services.sessions.checks import CHECKS
 from services.sessions.comparisons import compared_by_sessions
-from services.sessions.deletion import Deletions, owed_by_sessions
+from services.sessions.deletion import Deletions
+from services.sessions.deliveries import owed_by_sessions
+from services.sessions.hold_commands import (
+    HOLD_COMMANDS,
+    HoldError,
+    add_hold_commands,
+    hold_lines,
+)
 from services.sessions.live import session_feeds
 from services.sessions.service import Sessions
 from services.sessions.settings import SessionsSettings
@@ -67,8 +76,9 @@ async def run(settings: SessionsSettings) -> None:
 
 def main() -> None:
     """Runs the command that the program was started with."""
-    parser, _ = commands_of("sessions")
-    Program(
+    parser, commands = commands_of("sessions")
+    add_hold_commands(commands)
+    program = Program(
         "sessions",
         SessionsSettings,
         run,
@@ -77,7 +87,15 @@ def main() -> None:
         CHECKS,
         ACCESS_LOG,
         compared_by_sessions,
-    ).main(parser, sys.argv[1:])
+    )
+    arguments = program.main(parser, sys.argv[1:])
+    if arguments.command in HOLD_COMMANDS:
+        settings = load(AuditSettings)
+        key = chain_key(read_token_key(settings.token_key_file), "sessions")
+        try:
+            program.print_lines(settings, lambda database: hold_lines(database, key, arguments))
+        except HoldError as error:
+            sys.exit(f"sessions: {error}")
 
 
 if __name__ == "__main__":

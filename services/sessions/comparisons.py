@@ -5,9 +5,10 @@ told by then is in its row. What is in its row may be newer than the answer, tho
 differ, both are looked at again, and what changed in between is looked at once more.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -42,6 +43,7 @@ class _KnownRow:
     activity_revision: int
     """The conversation's, as of which the count was told."""
     is_deleted: bool
+    is_held: bool
     owes: bool
     """Whether others are still to be told of it."""
 
@@ -62,6 +64,7 @@ _known = select(
     _SESSION.message_count,
     _SESSION.activity_revision,
     _SESSION.delete_time.is_not(None).label("is_deleted"),
+    _SESSION.is_held,
     _owes.label("owes"),
 )
 _PAGE = statement(
@@ -92,8 +95,16 @@ async def compared_by_sessions(
     tokens = ServiceTokens.of(settings, "sessions")
     async with channel_to("messages", settings.messages_address, settings) as channel:
         conversations = _Conversations(database, MessagesServiceStub(channel), tokens)
-        promise = "a session knows how many messages its conversation has: none once it is deleted"
-        yield (Comparison(promise, conversations.differences),)
+        yield (
+            Comparison(
+                "a session knows how many messages its conversation has: none once it is deleted",
+                partial(conversations.differences, _difference_of_counts),
+            ),
+            Comparison(
+                "a conversation knows whether its session is under a legal hold",
+                partial(conversations.differences, _difference_of_holds),
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +124,28 @@ class _Pair:
         return self.standing.settled and not self.known.owes
 
     @property
-    def difference(self) -> DifferenceRow | None:
-        known, standing = self.known, self.standing
-        about = f"{known.session_id}/{known.user_id}"
-        if known.is_deleted:
-            left = bool(standing.revision) and not standing.deleted
-            return DifferenceRow(about, standing.message_count, 0) if left else None
-        if known.message_count == standing.message_count:
-            return None
-        return DifferenceRow(about, known.message_count, standing.message_count)
+    def about(self) -> str:
+        return f"{self.known.session_id}/{self.known.user_id}"
+
+
+_Difference = Callable[[_Pair], DifferenceRow | None]
+
+
+def _difference_of_counts(pair: _Pair) -> DifferenceRow | None:
+    known, standing = pair.known, pair.standing
+    if known.is_deleted:
+        left = bool(standing.revision) and not standing.deleted
+        return DifferenceRow(pair.about, standing.message_count, 0) if left else None
+    if known.message_count == standing.message_count:
+        return None
+    return DifferenceRow(pair.about, known.message_count, standing.message_count)
+
+
+def _difference_of_holds(pair: _Pair) -> DifferenceRow | None:
+    known, standing = pair.known, pair.standing
+    if known.is_deleted or standing.deleted or known.is_held == standing.legal_hold:
+        return None
+    return DifferenceRow(pair.about, int(standing.legal_hold), int(known.is_held))
 
 
 class _Conversations:
@@ -132,20 +156,23 @@ class _Conversations:
         self._messages = messages
         self._tokens = tokens
 
-    async def differences(self) -> AsyncIterator[DifferenceRow]:
-        """The sessions that know their conversation wrongly."""
+    async def differences(self, difference_of: _Difference) -> AsyncIterator[DifferenceRow]:
+        """The sessions of which the two know different things."""
         after_user, after_session = _NIL, _NIL
         while True:
             place = {"after_user": after_user, "after_session": after_session, "limit": _AT_ONCE}
             page = await self._database.all(_PAGE, place)
-            for pair in await self._different([(row.user_id, row.session_id) for row in page]):
-                if (difference := pair.difference) is not None:
+            named = [(row.user_id, row.session_id) for row in page]
+            for pair in await self._different(named, difference_of):
+                if (difference := difference_of(pair)) is not None:
                     yield difference
             if len(page) < _AT_ONCE:
                 return
             after_user, after_session = page[-1].user_id, page[-1].session_id
 
-    async def _different(self, named: Sequence[tuple[UUID, UUID]]) -> Sequence[_Pair]:
+    async def _different(
+        self, named: Sequence[tuple[UUID, UUID]], difference_of: _Difference
+    ) -> Sequence[_Pair]:
         """The pairs that differ and stand still: twice the same, with nothing to be told."""
         before: dict[tuple[UUID, UUID], _Pair] = {}
         still: list[_Pair] = []
@@ -153,7 +180,7 @@ class _Conversations:
             if not named:
                 break
             differing = [
-                pair for pair in await self._look(named) if pair.is_told and pair.difference
+                pair for pair in await self._look(named) if pair.is_told and difference_of(pair)
             ]
             still += [pair for pair in differing if before.get(pair.name) == pair]
             before = {pair.name: pair for pair in differing}

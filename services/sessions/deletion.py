@@ -4,30 +4,22 @@ A deleted session leaves a mark: its owner's watchers learn of it, and its id is
 an erased person nothing stays but the memory that they were erased.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from grpc import aio
-from inglenook.messages.v1.messages_pb2 import DeleteSessionMessagesRequest
-from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
-from inglenook.users.v1.users_pb2 import ForgetSessionRequest
-from inglenook.users.v1.users_pb2_grpc import UsersServiceStub
 from sqlalchemy import and_, delete, func, literal, select, update
 
 from services.runtime.database import Database, fetch_all, fetch_one, statement
 from services.runtime.encryption.data_key_table import KeyIdRow
 from services.runtime.erasure import ErasedRow
-from services.runtime.outbox import Scope
-from services.runtime.peers import TIMEOUT, as_service
-from services.runtime.relay import Delivery, Relay
-from services.runtime.service_tokens import ServiceTokens
-from services.runtime.settings import ServiceSettings
 from services.sessions.store import (
     ACCESS_LOG,
     DATA_KEYS,
     ERASED,
+    IS_THERE,
+    LOCK_PERSON,
     LOCKED,
+    NOT_HELD,
     OUTBOX,
     PEOPLE,
     PERSON,
@@ -44,7 +36,7 @@ POINTER = "pointer"
 
 
 @dataclass(frozen=True, slots=True)
-class _LockedRow:
+class _RevisionRow:
     revision: int
 
 
@@ -55,20 +47,17 @@ class _GoneRow:
 
 
 _COLUMNS = SESSIONS.c
-_LOCK = statement(
-    select(PEOPLE.c.revision).where(PEOPLE.c.user_id == PERSON).with_for_update(), _LockedRow
-)
-_is_there = and_(THIS_SESSION, _COLUMNS.delete_time.is_(None))
+_may_go = and_(THIS_SESSION, IS_THERE, NOT_HELD)
 _counting = (
     update(PEOPLE)
-    .where(PEOPLE.c.user_id == PERSON, select(literal(1)).where(_is_there).exists())
+    .where(PEOPLE.c.user_id == PERSON, select(literal(1)).where(_may_go).exists())
     .values(revision=PEOPLE.c.revision + 1)
     .returning(PEOPLE.c.revision)
     .cte("counting")
 )
 _deleted = (
     update(SESSIONS)
-    .where(_is_there)
+    .where(_may_go)
     .values(
         title=b"",
         delete_time=func.now(),
@@ -91,7 +80,7 @@ _ERASE_SESSIONS = statement(
     _GoneRow,
 )
 _ERASE_PERSON = statement(
-    delete(PEOPLE).where(PEOPLE.c.user_id == PERSON).returning(PEOPLE.c.revision), _LockedRow
+    delete(PEOPLE).where(PEOPLE.c.user_id == PERSON).returning(PEOPLE.c.revision), _RevisionRow
 )
 _ERASE_KEYS = statement(
     delete(DATA_KEYS.table)
@@ -108,12 +97,15 @@ class Deletions:
         self._database = database
 
     async def delete(self, person: UUID, session: UUID) -> SessionRow | None:
-        """Leaves the mark of a session; None when there is none, or its mark is there already."""
+        """Leaves the mark of a session.
+
+        None when there is none, its mark is there already, or it is under a legal hold.
+        """
         parameters = {"person": person, "session": session}
-        return await self._database.one_after(_LOCK, _DELETE, parameters)
+        return await self._database.one_after(LOCK_PERSON, _DELETE, parameters)
 
     async def erase_person(self, person: UUID) -> tuple[ErasedRow, int]:
-        """Erases all sessions of a person.
+        """Erases all sessions of a person, whatever legal holds are on them: see `holds.py`.
 
         Gives all that was ever erased of theirs, and the last revision of their sessions.
         """
@@ -136,47 +128,3 @@ class Deletions:
         if erased is None:
             raise RuntimeError("a person who was just erased is not remembered")
         return erased, people[0].revision if people else 0
-
-
-def owed_by_sessions(
-    database: Database,
-    settings: ServiceSettings,
-    messages: aio.Channel,
-    users: aio.Channel,
-) -> Relay:
-    """The relay of the sessions service, which tells the two others.
-
-    Raises:
-        FileNotFoundError: the service has no key to prove with who it is.
-    """
-    tokens = ServiceTokens.of(settings, "sessions")
-    to_messages, to_users = MessagesServiceStub(messages), UsersServiceStub(users)
-
-    async def delete_messages(person: UUID, session: UUID) -> None:
-        request = DeleteSessionMessagesRequest(user_id=str(person), session_id=str(session))
-        metadata = as_service(tokens)
-        await to_messages.DeleteSessionMessages(request, timeout=TIMEOUT, metadata=metadata)
-
-    async def clear_pointer(person: UUID, session: UUID) -> None:
-        request = ForgetSessionRequest(user_id=str(person), session_id=str(session))
-        await to_users.ForgetSession(request, timeout=TIMEOUT, metadata=as_service(tokens))
-
-    deliveries = {
-        DELETION: _delivery(database, DELETION, messages, delete_messages),
-        POINTER: _delivery(database, POINTER, users, clear_pointer),
-    }
-    return Relay(database, OUTBOX, deliveries, maximum_tries=settings.outbox_tries)
-
-
-def _delivery(
-    database: Database,
-    kind: str,
-    receiver: aio.Channel,
-    tell: Callable[[UUID, UUID], Awaitable[None]],
-) -> Delivery:
-    async def deliver(scopes: Sequence[Scope]) -> None:
-        for person, session in scopes:
-            await tell(person, session)
-            await database.all(OUTBOX.settle, OUTBOX.parameters(kind, [(person, session)]))
-
-    return Delivery(deliver, receiver=receiver)

@@ -16,6 +16,7 @@ from services.runtime.encryption.envelope import Place
 from services.runtime.erasure import person_erased
 from services.runtime.errors import (
     Refusal,
+    conversation_held,
     etag_stale,
     id_reused,
     quota_exceeded,
@@ -186,8 +187,12 @@ class Sessions:
             self._live.announce(str(person()), change, deleted.revision, removes=True)
             self._relay.wake(DELETION)
             self._relay.wake(POINTER)
-        elif await self._store.get(person(), session_id) is None:
+            return sessions_pb2.DeleteSessionResponse()
+        row = await self._store.get(person(), session_id)
+        if row is None:
             raise session_not_found()
+        if row.delete_time is None:
+            raise conversation_held()
         return sessions_pb2.DeleteSessionResponse()
 
     async def EraseUser(
@@ -256,6 +261,8 @@ class Sessions:
         if changed is not None:
             return await self._announced(changed)
         row = await self._require(session_id)
+        if change.title is not None and row.is_held:
+            raise conversation_held()
         if change.expected_version in (None, row.version) and row.state == change.state:
             raise _state_wrong(change.state)
         raise etag_stale()
@@ -295,6 +302,7 @@ class Sessions:
             last_activity_time=timestamp_of(row.last_activity_time),
             message_count=row.message_count,
             etag=etag_of(row.version),
+            legal_hold=row.is_held,
         )
 
     async def _seal(self, session_id: UUID, title: str) -> bytes:

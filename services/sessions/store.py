@@ -79,6 +79,11 @@ SESSIONS = Table(
     Column("last_activity_time", DateTime(timezone=True), nullable=False),
     # Of a deleted session only the mark is left: no title, and nothing else that would be shown.
     Column("delete_time", DateTime(timezone=True)),
+    Column("is_held", Boolean, nullable=False, server_default=text("false")),
+    # When a legal hold was last set or lifted; null while there never was one.
+    Column("hold_change_time", DateTime(timezone=True)),
+    # What the operator who set it noted.
+    Column("hold_reference", Text),
     Index("sessions_by_activity", "user_id", "last_activity_time", "session_id"),
     Index("sessions_by_revision", "user_id", "revision", unique=True),
 )
@@ -99,6 +104,7 @@ class SessionRow:
     update_time: datetime
     last_activity_time: datetime
     delete_time: datetime | None
+    is_held: bool
 
 
 SESSION_COLUMNS = tuple(SESSIONS.c[name] for name in SessionRow.__slots__)
@@ -109,6 +115,11 @@ class RevisionRow:
     """How far a person's sessions have got."""
 
     user_id: UUID
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class _LockedRow:
     revision: int
 
 
@@ -139,13 +150,22 @@ _COLUMNS = SESSIONS.c
 PERSON = bindparam("person", type_=Uuid)
 SESSION = bindparam("session", type_=Uuid)
 THIS_SESSION = and_(_COLUMNS.user_id == PERSON, _COLUMNS.session_id == SESSION)
-_IS_THERE = _COLUMNS.delete_time.is_(None)
+IS_THERE = _COLUMNS.delete_time.is_(None)
+NOT_HELD = ~_COLUMNS.is_held
+_NEW_TITLE = bindparam("new_title", type_=LargeBinary)
 _AS_EXPECTED = and_(
     THIS_SESSION,
-    _IS_THERE,
+    IS_THERE,
+    # A title is what the person wrote, and a new one would destroy it.
+    or_(_NEW_TITLE.cast(LargeBinary).is_(None), NOT_HELD),
     _given_or_any(_COLUMNS.version, "expected_version"),
     _given_or_any(_COLUMNS.state, "expected_state"),
 )
+
+LOCK_PERSON = statement(
+    select(PEOPLE.c.revision).where(PEOPLE.c.user_id == PERSON).with_for_update(), _LockedRow
+)
+"""Locks a person's sessions, so that what follows in the transaction sees them as they stay."""
 
 _LATEST_FIRST = (_COLUMNS.last_activity_time.desc(), _COLUMNS.session_id.desc())
 
@@ -155,7 +175,7 @@ _PAGE = statement(
     select(*SESSION_COLUMNS)
     .where(
         _COLUMNS.user_id == PERSON,
-        _IS_THERE,
+        IS_THERE,
         tuple_(_COLUMNS.last_activity_time, _COLUMNS.session_id)
         < tuple_(
             bindparam("before_time", type_=DateTime(timezone=True)),
@@ -187,7 +207,7 @@ _HAS_ROOM = or_(
     literal(0) == _MOST,
     select(func.count())
     .select_from(SESSIONS)
-    .where(_COLUMNS.user_id == PERSON, _IS_THERE)
+    .where(_COLUMNS.user_id == PERSON, IS_THERE)
     .scalar_subquery()
     < _MOST,
 )
@@ -236,7 +256,7 @@ _CHANGE = statement(
     update(SESSIONS)
     .where(_AS_EXPECTED)
     .values(
-        title=func.coalesce(bindparam("new_title", type_=LargeBinary), _COLUMNS.title),
+        title=func.coalesce(_NEW_TITLE, _COLUMNS.title),
         state=func.coalesce(bindparam("new_state", type_=SmallInteger), _COLUMNS.state),
         revision=_next_for_change.c.revision,
         version=_next_for_change.c.revision,
@@ -261,7 +281,7 @@ _NEWEST = statement(
     select(*SESSION_COLUMNS)
     .where(
         _COLUMNS.user_id == PERSON,
-        _IS_THERE,
+        IS_THERE,
         _COLUMNS.revision <= bindparam("as_of", type_=BigInteger),
     )
     .order_by(*_LATEST_FIRST)

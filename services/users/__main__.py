@@ -29,6 +29,7 @@ from services.users.comparisons import compared_by_users
 from services.users.deliveries import owed_by_users
 from services.users.erasing import Erasing
 from services.users.exporting import Exporting
+from services.users.holds import HeldError, LegalHolds
 from services.users.live import user_feeds
 from services.users.locking import Locking
 from services.users.persons import NotLockedError, add_persons_commands, persons_lines
@@ -65,6 +66,7 @@ async def run(settings: UsersSettings) -> None:
             sessions=SessionsServiceStub(sessions),
             exporting=Exporting(SessionsServiceStub(sessions), MessagesServiceStub(messages)),
             erasing=erasing,
+            holds=LegalHolds(database),
             deliveries=Deliveries(settings.webhook_secrets_file, settings.issuer_of_events),
             provisioning=Provisioning(
                 database,
@@ -123,6 +125,11 @@ def main() -> None:
                 )
             except NotLockedError as error:
                 sys.exit(f"users: {error}")
+            except HeldError:
+                sys.exit(
+                    "users: a session of theirs is under a legal hold; `python -m services.sessions"
+                    " release` lifts it"
+                )
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from services.runtime.database import Connection, Database, fetch_all, fetch_one, statement
 from services.runtime.encryption.data_key_table import KeyIdRow
 from services.runtime.relay import Relay
+from services.users.holds import FORGET_HOLDS, FORGET_HOLDS_AGAIN, HeldError, is_held_within
 from services.users.store import ACCESS_LOG, DATA_KEYS, ERASED, LOCKED, OUTBOX, RECEIPTS, USERS
 
 ERASE_SESSIONS = "erase_sessions"
@@ -150,7 +151,11 @@ class Erasing:
         self._relay = relay
 
     async def erase(self, person: UUID) -> Receipt:
-        """Erases a person, who was here or not; does nothing when that was done."""
+        """Erases a person, who was here or not; does nothing when that was done.
+
+        Raises:
+            HeldError: a session of theirs is under a legal hold.
+        """
         async with self._database.transaction() as connection:
             await fetch_all(connection, ERASED.take, {"person": person})
             await erase_within(connection, person)
@@ -180,12 +185,18 @@ async def erase_within(
     """Erases a person in a transaction that holds `ERASED.take`; nothing when that was done.
 
     Their access log goes with them, so that an operator who does it is named in the receipt.
+
+    Raises:
+        HeldError: a session of theirs is under a legal hold.
     """
     parameters = {"person": person}
+    if await is_held_within(connection, person):
+        raise HeldError
     if await fetch_one(connection, ERASED.remember, parameters) is None:
         return
     await fetch_all(connection, _ERASE, parameters)
     await fetch_all(connection, LOCKED.forget, parameters)
+    await fetch_all(connection, FORGET_HOLDS, parameters)
     keys = await fetch_all(connection, _ERASE_KEYS, parameters)
     log = await fetch_all(connection, ACCESS_LOG.erase, parameters)
     counted = {"conversations": 0, "messages": 0, "access_log_entries": log[0].count}
@@ -203,5 +214,6 @@ async def erase_again(database: Database) -> int:
         await fetch_all(connection, _ERASE_PROFILES_AGAIN, {})
         await fetch_all(connection, _ERASE_KEYS_AGAIN, {})
         await fetch_all(connection, _FORGET_LOCKS_AGAIN, {})
+        await fetch_all(connection, FORGET_HOLDS_AGAIN, {})
         await fetch_all(connection, ACCESS_LOG.erase_all_again, {})
         return len(await fetch_all(connection, _OWE_AGAIN, {}))

@@ -40,6 +40,7 @@ async def persons_lines(
 
     Raises:
         NotLockedError: the person whom it is about is not locked.
+        HeldError: they cannot be erased, since a session of theirs is under a legal hold.
     """
     if arguments.persons_command == "locked":
         rows = await locked_people(database)

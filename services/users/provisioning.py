@@ -5,6 +5,7 @@ come in any order: a profile knows as of when it is what the provider told, and 
 newer; and where the provider deleted the person, what it told before makes nothing again.
 """
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -30,10 +31,13 @@ from sqlalchemy.dialects.postgresql import insert
 from services.runtime.database import Connection, Database, fetch_all, fetch_one, statement
 from services.runtime.encryption.data_keys import ScopeErasedError
 from services.users.erasing import Erasing, erase_within
+from services.users.holds import is_held_within
 from services.users.identity_events import PersonDeleted, PersonStated
 from services.users.locking import Locking
 from services.users.profiles import Field, Profiles
 from services.users.store import ERASED, IDENTITY_EVENTS, LOCKED, USERS, UserRow, UserStore
+
+_log = logging.getLogger(__name__)
 
 _REMEMBERED = timedelta(days=3)
 """How long an event's id is remembered: longer than Svix goes on delivering it (28 hours), and by
@@ -178,13 +182,22 @@ class Provisioning:
                 continue
 
     async def delete(self, event_id: str, deleted: PersonDeleted) -> bool:
-        """Takes that the provider has deleted a person; gives whether they were erased for it."""
+        """Takes that the provider has deleted a person; gives whether they were erased for it.
+
+        Whoever has a session under a legal hold is locked instead.
+        """
         parameters = {"person": deleted.user_id}
         erases = self._on_deletion is OnDeletion.ERASE
         async with self._database.transaction() as connection:
             await fetch_all(connection, ERASED.take, parameters)
             if not await _is_new(connection, event_id):
                 return False
+            if erases and await is_held_within(connection, deleted.user_id):
+                erases = False
+                _log.warning(
+                    "locked and not erased: a session is under a legal hold",
+                    extra={"person": str(deleted.user_id)},
+                )
             if erases:
                 await erase_within(connection, deleted.user_id)
             else:

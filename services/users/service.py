@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -27,6 +28,7 @@ from services.runtime.tokens import token_not_fresh
 from services.users.access_log import AccessLogs
 from services.users.erasing import Erasing, Receipt
 from services.users.exporting import Exporting
+from services.users.holds import HeldError, LegalHolds, person_held
 from services.users.identity_events import PersonDeleted, PersonStated
 from services.users.live import watched
 from services.users.profiles import Field, Profiles
@@ -52,6 +54,7 @@ class Users:
         sessions: "SessionsServiceAsyncStub",
         exporting: Exporting,
         erasing: Erasing,
+        holds: LegalHolds,
         deliveries: Deliveries,
         provisioning: Provisioning,
         feeds: Live,
@@ -60,12 +63,13 @@ class Users:
     ) -> None:
         """Takes where profiles are, what encrypts them, who has the sessions, who follows.
 
-        `exporting` gathers all of a person's, `erasing` erases it; `deliveries` of the identity
-        provider's events are what `provisioning` does things for. `access_logs` are those of all
-        services, `cursors` make their page tokens.
+        `exporting` gathers all of a person's, `erasing` erases it, `holds` are what keeps it;
+        `deliveries` of the identity provider's events are what `provisioning` does things for.
+        `access_logs` are those of all services, `cursors` make their page tokens.
         """
         self._exporting = exporting
         self._erasing = erasing
+        self._holds = holds
         self._deliveries = deliveries
         self._provisioning = provisioning
         self._store = store
@@ -135,6 +139,18 @@ class Users:
         await self._clear(UUID(request.user_id), UUID(request.session_id))
         return users_pb2.ForgetSessionResponse()
 
+    async def HoldSession(
+        self, request: users_pb2.HoldSessionRequest, _context: object
+    ) -> users_pb2.HoldSessionResponse:
+        """Notes whether a session is under a legal hold."""
+        noted = await self._holds.note(
+            UUID(request.user_id),
+            UUID(request.session_id),
+            held=request.held,
+            change_time=request.change_time.ToDatetime(tzinfo=UTC),
+        )
+        return users_pb2.HoldSessionResponse(erased=not noted)
+
     async def WatchMe(
         self, request: users_pb2.WatchMeRequest, _context: object
     ) -> AsyncIterator[bytes]:
@@ -161,7 +177,10 @@ class Users:
         if time.time() - caller().issued_at > _FRESH_SECONDS:
             raise token_not_fresh()
         row = await self._store.get(person())
-        receipt = await self._erasing.erase(person())
+        try:
+            receipt = await self._erasing.erase(person())
+        except HeldError:
+            raise person_held() from None
         self._tell_erased(person(), row)
         return users_pb2.EraseMeResponse(receipt=_receipt(receipt))
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     LargeBinary,
@@ -67,6 +68,17 @@ IDENTITY_EVENTS = Table(
     METADATA,
     Column("event_id", Text, primary_key=True),
     Column("receive_time", DateTime(timezone=True), nullable=False, index=True),
+)
+
+# Legal holds on people's sessions, as the sessions service tells of them. A row stays when its hold
+# is lifted, to know what is told late.
+LEGAL_HOLDS = Table(
+    "legal_holds",
+    METADATA,
+    Column("user_id", Uuid, primary_key=True),
+    Column("session_id", Uuid, primary_key=True),
+    Column("is_held", Boolean, nullable=False),
+    Column("change_time", DateTime(timezone=True), nullable=False),
 )
 
 # What other services said that they erased of a person; null until they did.

@@ -101,6 +101,25 @@ def test_a_count_that_sessions_know_wrongly_is_reported(
         assert line.endswith(found)
 
 
+def test_a_legal_hold_that_the_two_do_not_agree_on_is_reported(
+    own_stack: Stack, person: MakePerson
+) -> None:
+    alice = person("alice")
+    spoken, silent = alice.new_session(), alice.new_session()
+    alice.say(spoken, "one")
+    update = "UPDATE {} SET is_held = {} WHERE session_id = %s"
+    for session, table, found in (
+        (spoken, "messages.conversations", "1, expected 0"),
+        (spoken, "sessions.sessions", "0, expected 1"),
+        (silent, "sessions.sessions", "0, expected 1"),
+    ):
+        change, back = (update.format(table, held) for held in ("true", "false"))
+        with _tampered(own_stack, change, back, UUID(session)):
+            (line,) = _differences(own_stack, "sessions")
+        assert line.startswith(f"{session}/")
+        assert line.endswith(found)
+
+
 def test_what_is_left_of_a_deleted_session_is_reported_by_both(
     own_stack: Stack, person: MakePerson
 ) -> None:

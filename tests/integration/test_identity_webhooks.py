@@ -306,6 +306,37 @@ def test_an_operator_erases_a_locked_person_and_nobody_else(
     assert receipt["operator"] == "olga"
 
 
+def test_whoever_has_a_session_under_a_legal_hold_is_locked_and_not_erased(
+    stack: Stack, webhook_secrets: Path, subject: str, someone: Person
+) -> None:
+    session = someone.new_session()
+    someone.say(session, "kept")
+    someone.call("GET", "/v1/me")
+    named = (str(_id(subject)), session)
+    assert run_command(stack, "sessions", "hold", *named).code == 0
+    port = free_ports().gateway
+    process = start_replica(stack, port, service="users", on_identity_deletion="erase")
+    try:
+        body = deleted(subject)
+        provider = Provider(stack.url, webhook_secrets)
+        _deliver_over_grpc(port, provider.headers(body), body)
+    finally:
+        process.terminate()
+        process.wait(30)
+    eventually(lambda: someone.http.get("/v1/me").status_code == 403)
+    assert someone.refused("GET", "/v1/me") == LOCKED
+    assert str(_id(subject)) in (stack.home.logs / "users.log").read_text()
+    # Nor does an operator erase them, until it is lifted.
+    refused = _persons(stack, "erase", str(_id(subject)))
+    assert refused.code == 1
+    assert "a session of theirs is under a legal hold" in refused.told
+    text = "SELECT count(*) FROM messages.messages WHERE user_id = %s AND body IS NOT NULL"
+    assert rows(stack, text, _id(subject)) == [(1,)]
+    assert run_command(stack, "sessions", "release", *named).code == 0
+    assert _persons(stack, "erase", str(_id(subject))).code == 0
+    eventually(lambda: tables_with(stack, "user_id", _id(subject)) == MEMORY)
+
+
 def test_a_deletion_erases_where_it_is_set_so_with_a_receipt(
     stack: Stack, webhook_secrets: Path, subject: str, someone: Person
 ) -> None:

@@ -63,10 +63,18 @@ def account() -> str:
         return str(os.getuid())
 
 
-def by_operator(arguments: argparse.Namespace, person: UUID, command: str) -> Access:
-    """That a command of an operator's is about a person."""
+def by_operator(
+    arguments: argparse.Namespace,
+    person: UUID,
+    command: str,
+    *,
+    session: UUID | None = None,
+    reference: str = "",
+) -> Access:
+    """That a command of an operator's is about a person, or about one of their sessions."""
     kind = ActorKind.ACTOR_KIND_OPERATOR
-    return Access(person, datetime.now(UTC), kind, arguments.operator, command)
+    now = datetime.now(UTC)
+    return Access(person, now, kind, arguments.operator, command, session, reference)
 
 
 async def audit_lines(
