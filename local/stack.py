@@ -24,7 +24,8 @@ from local.processes import Processes, ProcessSpec
 from local.sign_in import SignIn
 from services.runtime.development_issuer import development_token
 from services.runtime.migration import migrate
-from services.runtime.settings import SERVICES_ISSUER, MigrationSettings
+from services.runtime.probe import is_serving
+from services.runtime.settings import SERVICES_ISSUER, MigrationSettings, TransportSettings
 
 _SERVICES_FOLDER = Path(services.__file__).resolve().parent
 _READY_SECONDS = 60.0
@@ -166,6 +167,8 @@ class Stack:
             self.postgres.start()
         else:
             self.processes.start(self.service(name))
+            # The gateway may not have noticed yet that the one before is gone.
+            self.processes.wait_until_ready(name, _READY_SECONDS)
         self._wait_until_ready()
 
     def _start(self) -> None:
@@ -257,7 +260,11 @@ class Stack:
             }
         folder = "services" if name in SERVICES else "examples"
         command = [sys.executable, "-m", f"{folder}.{name}"]
-        return ProcessSpec(name, command, environment, self.home.logs / f"{name}.log")
+        log = self.home.logs / f"{name}.log"
+        address, transport = self.ports.address(name), transport_of(environment)
+        return ProcessSpec(
+            name, command, environment, log, ready=lambda: is_serving(address, transport)
+        )
 
     def gateway(self) -> ProcessSpec:
         """The gateway as a process."""
@@ -342,3 +349,11 @@ class Stack:
             return httpx.get(url, timeout=2.0, trust_env=False).status_code == httpx.codes.OK
         except httpx.TransportError:
             return False
+
+
+def transport_of(environment: Mapping[str, str]) -> TransportSettings:
+    """How a process with these settings is spoken to."""
+    names = ("tls_certificate_file", "tls_key_file", "tls_ca_file")
+    return TransportSettings.model_validate(
+        {name: environment.get(f"INGLENOOK_{name.upper()}") for name in names}
+    )

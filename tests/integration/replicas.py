@@ -7,9 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from local.stack import Stack
+from local.stack import Stack, transport_of
 from services.runtime.probe import is_serving
-from services.runtime.settings import TransportSettings
 
 _GUARD = 120.0
 
@@ -46,12 +45,7 @@ def start_replica(
     environment = {name: value for name, value in all_settings.items() if value is not None}
     with spec.log.open("ab") as log:
         process = subprocess.Popen(spec.command, env=environment, stdout=log)
-    transport = TransportSettings.model_validate(
-        {
-            name: environment.get(f"INGLENOOK_{name.upper()}")
-            for name in ("tls_certificate_file", "tls_key_file", "tls_ca_file")
-        }
-    )
+    transport = transport_of(environment)
     deadline = time.monotonic() + _GUARD
     while time.monotonic() < deadline:
         assert process.poll() is None, f"a replica ended: see {spec.log}"
