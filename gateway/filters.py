@@ -11,7 +11,7 @@ from contract.methods import Method
 from gateway.authentication import token_filter
 from gateway.limits import limits_by_address, limits_by_person
 from gateway.settings import GatewaySettings
-from gateway.upstreams import cluster_of
+from gateway.upstreams import STREAM_WINDOW_BYTES, cluster_of
 
 HEADERS = "envoy.filters.http.header_mutation"
 """The filter that gives answers their headers, to which a route may add its own."""
@@ -28,6 +28,8 @@ _CORS = "envoy.filters.http.cors"
 _GRPC_WEB = "envoy.filters.http.grpc_web"
 _TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
 _BUFFER = "envoy.filters.http.buffer"
+# A window of a stream, beside the largest message that is not whole yet.
+_MAX_JSON_WAITING = 8 * STREAM_WINDOW_BYTES
 _REQUEST_HEADERS = (
     "authorization,content-type,x-grpc-web,x-user-agent,grpc-timeout,connect-protocol-version"
 )
@@ -124,6 +126,9 @@ def _transcoder(settings: GatewaySettings, served: Iterable[Method]) -> dict[str
         proto_descriptor=str(settings.descriptors.resolve()),
         services=sorted({method.service for method in served}),
         convert_grpc_status=True,
+        # What its window lets through of a stream may come at once after its reader was slow. Past
+        # this the stream is broken off, and the default is what a connection may have waiting.
+        max_response_body_size=_MAX_JSON_WAITING,
         print_options={
             # An empty list or title is an answer: someone without generated types sees it.
             "always_print_primitive_fields": True,

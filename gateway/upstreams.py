@@ -8,6 +8,8 @@ from gateway.tls import tls_to_service
 
 _EXTENSIONS = "type.googleapis.com/envoy.extensions"
 _MANY = 50_000
+STREAM_WINDOW_BYTES = 1 << 20
+"""How much a service may send of a stream before its reader takes it."""
 
 
 def cluster_of(addresses: Sequence[str]) -> str:
@@ -56,7 +58,9 @@ def _cluster(
                 "@type": f"{_EXTENSIONS}.upstreams.http.v3.HttpProtocolOptions",
                 "explicit_http_config": {
                     "http2_protocol_options": {
-                        "connection_keepalive": {"interval": "30s", "timeout": "10s"}
+                        # What of a stream waits here while its reader is slow.
+                        "initial_stream_window_size": STREAM_WINDOW_BYTES,
+                        "connection_keepalive": {"interval": "30s", "timeout": "10s"},
                     }
                 },
             }
