@@ -1,7 +1,8 @@
 """ExportMessages: all that a person's conversations hold, one after the other.
 
 A frame is a page of rows. The next page is read when the client has taken the frame, so a slow
-client slows its export down, and an export of any length holds one page in memory.
+client slows its export down, and an export of any length holds one page in memory. A resume token
+holds a place and how many messages were given up to there, so that the end counts them all.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from uuid import UUID
 import grpc
 from inglenook.errors.v1.errors_pb2 import Reason
 from inglenook.messages.v1.messages_pb2 import (
+    ExportEnd,
     ExportMessagesRequest,
     ExportMessagesResponse,
     Message,
@@ -25,6 +27,9 @@ from services.messages.tables import Conversation
 from services.runtime.cursors import CursorError, Cursors
 from services.runtime.errors import Refusal, server_stopping
 from services.runtime.identity import person
+
+# Tokens of exports that counted nothing were made for another one.
+_PURPOSE = "messages.counted-export"
 
 
 class Exports:
@@ -55,7 +60,7 @@ class Exports:
     async def frames(
         self, request: ExportMessagesRequest
     ) -> AsyncGenerator[ExportMessagesResponse, None]:
-        """The messages, a page in each frame.
+        """The messages, a page in each frame, and the end in the last one.
 
         Raises:
             Refusal: SESSION_NOT_FOUND or RESUME_TOKEN_INVALID; SERVER_STOPPING when this process
@@ -63,7 +68,7 @@ class Exports:
             UnreadableError: a message does not open.
         """
         walk = self._walk(request)
-        place = self._resumed(walk, request.resume_token)
+        given, place = self._resumed(walk, request.resume_token)
         if request.session_id:
             await self._conversations.revision(Conversation(UUID(request.session_id), person()))
         while True:
@@ -71,13 +76,15 @@ class Exports:
                 rows = await walk.page(place)
                 messages = await self._messages(rows)
             if not rows:
-                return
-            place = walk.place(rows[-1])
+                break
+            given, place = given + len(messages), walk.place(rows[-1])
             if messages:
-                token = self._cursors.make(walk.purpose, *place)
+                token = self._cursors.make(walk.purpose, given, *place)
                 yield ExportMessagesResponse(messages=messages, resume_token=token)
             if self._stopping:
                 raise server_stopping()
+        token = self._cursors.make(walk.purpose, given, *place)
+        yield ExportMessagesResponse(end=ExportEnd(messages=given), resume_token=token)
 
     async def _messages(self, rows: Sequence[ScannedRow]) -> list[Message]:
         messages = []
@@ -94,27 +101,29 @@ class Exports:
         exporting = person()
         if not request.session_id:
             return Walk(
-                purpose=("messages.export", str(exporting)),
+                purpose=(_PURPOSE, str(exporting)),
                 start=THE_BEGINNING.numbers,
                 page=lambda numbers: self._scans.later(exporting, Spot.of(numbers)),
                 place=lambda row: row.spot.numbers,
             )
         conversation = Conversation(UUID(request.session_id), exporting)
         return Walk(
-            purpose=("messages.export", conversation.feed),
+            purpose=(_PURPOSE, conversation.feed),
             start=(0,),
             page=lambda numbers: self._scans.later_in(conversation, numbers[0]),
             place=lambda row: (row.sequence,),
         )
 
-    def _resumed(self, walk: Walk, token: str) -> Numbers:
+    def _resumed(self, walk: Walk, token: str) -> tuple[int, Numbers]:
+        """How many messages were given, and the place that they end at."""
         if not token:
-            return walk.start
+            return 0, walk.start
         try:
-            return self._cursors.read(walk.purpose, token)
+            given, *place = self._cursors.read(walk.purpose, token)
         except CursorError:
             raise Refusal(
                 grpc.StatusCode.INVALID_ARGUMENT,
                 Reason.REASON_RESUME_TOKEN_INVALID,
                 "The resume token does not belong to this export. Export again without it.",
             ) from None
+        return given, tuple(place)

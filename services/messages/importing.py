@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
+import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 from inglenook.errors.v1.errors_pb2 import Reason
 from inglenook.messages.v1.messages_pb2 import (
@@ -39,14 +40,18 @@ class Importer:
         """Adds what comes, and counts what became of it. One request is held at a time.
 
         Raises:
-            Refusal: SESSION_NOT_FOUND, REQUEST_INVALID, or SERVER_BUSY when it stays so.
+            Refusal: SESSION_NOT_FOUND, REQUEST_INVALID, SERVER_BUSY when it stays so, or
+                EXPORT_INCOMPLETE.
         """
         counts = ImportMessagesResponse()
+        wholeness = _Wholeness()
         async for request in requests:
+            wholeness.note(request)
             said = [_said(message) for message in request.messages]
             additions = await self._add(said)
             for one, addition in zip(said, additions, strict=True):
                 await self._count(counts, one, addition)
+        wholeness.check()
         return counts
 
     async def _add(self, said: Sequence[Said]) -> Sequence[Addition]:
@@ -69,6 +74,38 @@ class Importer:
             counts.conflicting += 1
             if counts.conflicting <= _NAMED_CONFLICTS:
                 counts.conflicting_message_ids.append(str(said.message_id))
+
+
+class _Wholeness:
+    """Whether what came is a whole export, for whoever wants no less."""
+
+    def __init__(self) -> None:
+        self._is_asked_for = False
+        self._came = 0
+        self._given: int | None = None
+
+    def note(self, request: ImportMessagesRequest) -> None:
+        self._is_asked_for |= request.whole
+        self._came += len(request.messages)
+        if request.HasField("end"):
+            self._given = request.end.messages
+
+    def check(self) -> None:
+        if not self._is_asked_for:
+            return
+        if self._given is None:
+            raise _export_incomplete("its end did not come")
+        # More is no harm: what an export that was resumed gave twice is there once.
+        if self._came < self._given:
+            raise _export_incomplete(f"{self._came} of its {self._given} messages came")
+
+
+def _export_incomplete(what: str) -> Refusal:
+    return Refusal(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        Reason.REASON_EXPORT_INCOMPLETE,
+        f"This is not a whole export: {what}. Export again and repeat it.",
+    )
 
 
 def _said(message: Message) -> Said:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from grpc import aio
 from inglenook.messages.v1.messages_pb2 import ExportMessagesRequest
 from inglenook.sessions.v1.sessions_pb2 import ListSessionsRequest
-from inglenook.users.v1.users_pb2 import ExportMeResponse, User
+from inglenook.users.v1.users_pb2 import ExportMeEnd, ExportMeResponse, User
 
 from services.runtime.peers import TIMEOUT, answer_of, on_behalf_of_caller, refusal_of_peer
 
@@ -28,12 +28,13 @@ class Exporting:
         self._messages = messages
 
     async def frames(self, profile: User) -> AsyncGenerator[ExportMeResponse, None]:
-        """The profile, then the sessions, then what was said; a page of one of them is held.
+        """The profile, the sessions, what was said, and the end; a page of one of them is held.
 
         Raises:
             Refusal: what another service refuses, or DEPENDENCY_UNAVAILABLE.
         """
         yield ExportMeResponse(user=profile)
+        end = ExportMeEnd()
         token = ""
         while True:
             asked = ListSessionsRequest(page_size=_PAGE, page_token=token)
@@ -41,6 +42,7 @@ class Exporting:
                 self._sessions.ListSessions(asked, timeout=TIMEOUT, metadata=on_behalf_of_caller())
             )
             if page.sessions:
+                end.sessions += len(page.sessions)
                 yield ExportMeResponse(sessions=page.sessions)
             token = page.next_page_token
             if not token:
@@ -50,8 +52,11 @@ class Exporting:
         )
         try:
             async for frame in said:
-                yield ExportMeResponse(messages=frame.messages)
+                if frame.messages:
+                    end.messages += len(frame.messages)
+                    yield ExportMeResponse(messages=frame.messages)
         except aio.AioRpcError as error:
             raise refusal_of_peer(error) from None
         finally:
             said.cancel()
+        yield ExportMeResponse(end=end)

@@ -123,7 +123,8 @@ async def test_a_conversation_is_exported_as_it_can_be_imported(
     await frank.sees("Keep this.")
     async with frank.page.expect_download() as download:
         await frank.choose("Export")
-    (request,) = await _read(await download.value, tmp_path)
+    request, last = await _read(await download.value, tmp_path)
+    assert last == {"end": {"messages": "1"}}
     assert [message["content"] for message in request["messages"]] == ["Keep this."]
 
 
@@ -138,7 +139,9 @@ async def test_everything_of_a_person_is_exported_as_one_file(
     await greta.page.get_by_role("link", name="Account").click()
     async with greta.page.expect_download() as download:
         await greta.page.get_by_role("button", name="Export everything").click()
-    parts = json.dumps(await _read(await download.value, tmp_path))
+    frames = await _read(await download.value, tmp_path)
+    assert frames[-1]["end"] == {"sessions": "2", "messages": "2"}
+    parts = json.dumps(frames)
     assert all(text in parts for text in ("greta@example.com", "In the first.", "In the second."))
     await expect(greta.page.get_by_text("Your file is saved.")).to_be_visible()
 

@@ -1,14 +1,16 @@
 import type { Client } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { callsOf, repeated } from "./calls.js";
+import { whole, wholeMessages } from "./exports.js";
 import {
+  type ExportMessagesResponse,
   type Message,
   MessagesService,
   Order,
 } from "./generated/inglenook/messages/v1/messages_pb.js";
 import { RespondService } from "./generated/inglenook/respond/v1/respond_pb.js";
 import { SessionsService } from "./generated/inglenook/sessions/v1/sessions_pb.js";
-import { UsersService } from "./generated/inglenook/users/v1/users_pb.js";
+import { type ExportMeResponse, UsersService } from "./generated/inglenook/users/v1/users_pb.js";
 import type { Feed, FeedState, Frame } from "./live/frames.js";
 import { type MeState, meFeed } from "./live/me.js";
 import {
@@ -122,6 +124,22 @@ export class Inglenook {
   async stopMessage(sessionId: string, messageId: string): Promise<Message> {
     const stop = () => this.messages.stopMessage({ sessionId, messageId });
     return (await repeated(stop, this.#live.backoff)).message as Message;
+  }
+
+  /**
+   * Everything that was said in a session, or in all of them, in frames; the last one has the `end`. It
+   * goes on after a cut where it was, and fails with an `InglenookError` unless all of it came.
+   */
+  exportMessages(sessionId = ""): AsyncGenerator<ExportMessagesResponse, void> {
+    return wholeMessages(
+      (resumeToken) => this.messages.exportMessages({ sessionId, resumeToken }),
+      this.#live.backoff,
+    );
+  }
+
+  /** Everything of the person's, in frames; fails with an `InglenookError` unless all of it came. */
+  exportMe(): AsyncGenerator<ExportMeResponse, void> {
+    return whole(this.users.exportMe({}));
   }
 
   /** Adds the page before the earliest message of a live query; does nothing when there is none. */

@@ -7,6 +7,7 @@ export {
   InglenookError,
 } from "./errors.js";
 export {
+  ExportMessagesResponseSchema,
   type Message,
   MessageSchema,
   MessageState,

@@ -183,7 +183,9 @@ async def test_found_exported_and_imported_by_streams(inglenook: Inglenook, sess
     await inglenook.messages.append_message(session_id=session, content="The fire is warm.")
     frames = [frame async for frame in inglenook.messages.search_messages(query="fire")]
     assert [hit.match for frame in frames for hit in frame.hits] == ["fire"]
-    exported = [frame async for frame in inglenook.messages.export_messages()]
+    exported = [frame async for frame in inglenook.export_messages()]
+    everything = [frame async for frame in inglenook.export_me()]
+    assert [frame.end.messages for frame in (exported[-1], everything[-1])] == [1, 1]
     done = await inglenook.messages.import_messages(
         ImportMessagesRequest(messages=frame.messages) for frame in exported
     )

@@ -1,42 +1,29 @@
-import { toJson, toJsonString } from "@bufbuild/protobuf";
+import { create, toJsonString } from "@bufbuild/protobuf";
 import {
   type ErasureReceipt,
   ErasureReceiptSchema,
   ExportMeResponseSchema,
+  ExportMessagesResponseSchema,
   type Inglenook,
-  MessageSchema,
 } from "inglenook";
 
 /**
- * Saves everything that was said in a session as a file that can be imported again. It goes on after
- * a cut where it was.
+ * Saves everything that was said in a session as a file that can be imported again. Nothing is saved
+ * unless all of it came.
  */
 export async function exportMessages(client: Inglenook, sessionId: string): Promise<void> {
   const parts: string[] = [];
-  let resumeToken = "";
-  for (let attempts = 3; attempts > 0; attempts -= 1) {
-    try {
-      for await (const frame of client.messages.exportMessages({ sessionId, resumeToken })) {
-        if (frame.messages.length > 0) {
-          const messages = frame.messages.map((message) => toJson(MessageSchema, message));
-          parts.push(JSON.stringify({ messages }));
-        }
-        resumeToken = frame.resumeToken;
-      }
-      break;
-    } catch (error) {
-      if (attempts === 1) {
-        throw error;
-      }
-    }
+  for await (const { messages, end } of client.exportMessages(sessionId)) {
+    const part = create(ExportMessagesResponseSchema, { messages, ...(end && { end }) });
+    parts.push(toJsonString(ExportMessagesResponseSchema, part));
   }
   save(`[${parts.join(",\n")}]\n`);
 }
 
-/** Saves the person's profile, sessions and all that was said in them as a file. */
+/** Saves the person's profile, sessions and all that was said in them as a file, if all of it came. */
 export async function exportEverything(client: Inglenook): Promise<void> {
   const parts: string[] = [];
-  for await (const frame of client.users.exportMe({})) {
+  for await (const frame of client.exportMe()) {
     parts.push(toJsonString(ExportMeResponseSchema, frame));
   }
   save(`[${parts.join(",\n")}]\n`);

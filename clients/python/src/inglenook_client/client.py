@@ -9,13 +9,16 @@ from grpc import ChannelCredentials, aio, ssl_channel_credentials
 
 from inglenook_client.backoff import Backoff
 from inglenook_client.calls import Calls
+from inglenook_client.contract.messages.v1.messages_pb2 import ExportMessagesResponse
 from inglenook_client.contract.services import (
     MessagesService,
     RespondService,
     SessionsService,
     UsersService,
 )
+from inglenook_client.contract.users.v1.users_pb2 import ExportMeResponse
 from inglenook_client.conversation import Conversation
+from inglenook_client.exports import whole, whole_messages
 from inglenook_client.live import follow
 from inglenook_client.me import Me
 from inglenook_client.sessions import Sessions
@@ -40,7 +43,7 @@ class Inglenook:
 
     `users`, `sessions`, `messages` and `respond` have every method of the contract that is open to
     people, and raise `InglenookError`. The `watch_…` methods give what is live, as iterators that
-    no cut ends.
+    no cut ends; the `export_…` methods give what is whole.
     """
 
     def __init__(
@@ -148,6 +151,31 @@ class Inglenook:
             silence=self._silence,
             backoff=self._backoff,
         )
+
+    def export_messages(
+        self, *, session_id: str = ""
+    ) -> AsyncGenerator[ExportMessagesResponse, None]:
+        """Everything that was said in a session, or in all, in frames; the last has the `end`.
+
+        It goes on after a cut where it was.
+
+        Raises:
+            InglenookError: it was refused, or not all of it came.
+        """
+        return whole_messages(
+            lambda resume_token: self.messages.export_messages(
+                session_id=session_id, resume_token=resume_token
+            ),
+            self._backoff,
+        )
+
+    def export_me(self) -> AsyncGenerator[ExportMeResponse, None]:
+        """Everything of the person's, in frames; the last one has the `end`.
+
+        Raises:
+            InglenookError: it was refused, or not all of it came.
+        """
+        return whole(self.users.export_me())
 
 
 def _channel(base_url: str, credentials: ChannelCredentials | None) -> aio.Channel:

@@ -1,0 +1,238 @@
+"""How a reader knows that an export is whole: its last frame says so, however the stream ends."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import grpc
+import httpx
+import pytest
+from google.protobuf import json_format
+from google.protobuf.message import Message as AnyMessage
+from inglenook.messages.v1.messages_pb2 import (
+    ExportMessagesRequest,
+    ExportMessagesResponse,
+    ImportMessagesRequest,
+    Message,
+    Role,
+)
+from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
+from inglenook.users.v1.users_pb2 import ExportMeRequest, ExportMeResponse
+
+from local.stack import Stack
+from tests.integration.calls import MakePerson, Person, Refused
+
+INCOMPLETE = Refused("INVALID_ARGUMENT", "EXPORT_INCOMPLETE")
+# So many large messages that no export of them ends before its reader reads on.
+MANY = 400
+LARGE = "x" * 49_000
+FRAME_HEADER = 5
+TRAILERS = 0x80
+
+
+@dataclass(frozen=True)
+class Export:
+    """A method that exports."""
+
+    path: str
+    method: str
+    request: AnyMessage
+    response: type[Any]
+
+
+EXPORTS = {
+    "messages": Export(
+        "/v1/messages:export",
+        "/inglenook.messages.v1.MessagesService/ExportMessages",
+        ExportMessagesRequest(),
+        ExportMessagesResponse,
+    ),
+    "me": Export(
+        "/v1/me:export",
+        "/inglenook.users.v1.UsersService/ExportMe",
+        ExportMeRequest(),
+        ExportMeResponse,
+    ),
+}
+
+
+@pytest.fixture
+def ann(person: MakePerson) -> Person:
+    """A person of this test's own."""
+    return person(f"ann-{uuid4().hex}")
+
+
+@pytest.fixture(params=EXPORTS)
+def export(request: pytest.FixtureRequest) -> Export:
+    return EXPORTS[request.param]
+
+
+def _say_much(stack: Stack, ann: Person) -> None:
+    session = ann.new_session()
+
+    def requests() -> Iterator[ImportMessagesRequest]:
+        for _ in range(MANY // 10):
+            said = [
+                Message(
+                    session_id=session,
+                    message_id=str(uuid4()),
+                    role=Role.ROLE_USER,
+                    content=LARGE,
+                )
+                for _ in range(10)
+            ]
+            yield ImportMessagesRequest(messages=said)
+
+    metadata = (("authorization", ann.http.headers["authorization"]),)
+    with grpc.insecure_channel(stack.ports.address("messages")) as channel:
+        done = MessagesServiceStub(channel).ImportMessages(requests(), metadata=metadata)
+    assert done.imported == MANY
+
+
+def _over_json(ann: Person, export: Export, begun: Callable[[], None]) -> list[Any]:
+    """The frames of an export, a line of JSON each; `begun` is called after the first."""
+    with ann.http.stream("GET", export.path) as answer:
+        lines = _pieces(answer.iter_bytes(), lambda held: held.find(b"\n") + 1)
+        return _read((json_format.Parse(line, export.response()) for line in lines), begun)
+
+
+def _over_grpc_web(ann: Person, export: Export, begun: Callable[[], None]) -> list[Any]:
+    """The same over gRPC-Web."""
+    sent = export.request.SerializeToString()
+    headers = {"content-type": "application/grpc-web+proto", "x-grpc-web": "1"}
+    body = b"\0" + len(sent).to_bytes(4, "big") + sent
+
+    def length(held: bytes) -> int:
+        size = FRAME_HEADER + int.from_bytes(held[1:FRAME_HEADER], "big")
+        return size if FRAME_HEADER <= len(held) >= size else 0
+
+    with ann.http.stream("POST", export.method, content=body, headers=headers) as answer:
+        pieces = _pieces(answer.iter_bytes(), length)
+        messages = (piece[FRAME_HEADER:] for piece in pieces if not piece[0] & TRAILERS)
+        return _read(map(export.response.FromString, messages), begun)
+
+
+def _pieces(chunks: Iterator[bytes], length: Callable[[bytes], int]) -> Iterator[bytes]:
+    """What comes, cut into pieces; `length` is that of the first one, 0 while it is not whole."""
+    held = b""
+    for chunk in chunks:
+        held += chunk
+        while size := length(held):
+            yield held[:size]
+            held = held[size:]
+
+
+def _read(frames: Iterator[Any], begun: Callable[[], None]) -> list[Any]:
+    came = [next(frames)]
+    begun()
+    try:
+        for frame in frames:
+            came.append(frame)  # noqa: PERF402 - kept when the connection breaks
+    except httpx.RemoteProtocolError:
+        # The gateway breaks off what it cannot go on with, where it is not told of an end.
+        pass
+    return came
+
+
+def _given(frames: list[Any]) -> int:
+    return sum(len(frame.messages) for frame in frames)
+
+
+def test_the_last_frame_and_no_other_says_how_much_there_is(ann: Person, export: Export) -> None:
+    for _ in range(2):
+        session = ann.new_session()
+        for number in range(300):
+            ann.say(session, f"line {number}")
+    for over in (_over_json, _over_grpc_web):
+        *frames, last = over(ann, export, lambda: None)
+        assert len(frames) > 2
+        assert not any(frame.HasField("end") for frame in frames)
+        assert last.end.messages == _given(frames) == 600
+        assert not last.messages
+
+
+def test_the_end_of_everything_counts_sessions_too(ann: Person) -> None:
+    for _ in range(3):
+        ann.new_session()
+    *frames, last = _over_json(ann, EXPORTS["me"], lambda: None)
+    assert (last.end.sessions, last.end.messages) == (3, 0)
+    assert sum(len(frame.sessions) for frame in frames) == 3
+
+
+@pytest.mark.parametrize("over", [_over_json, _over_grpc_web])
+def test_an_export_whose_service_is_killed_half_way_has_no_end(
+    stack: Stack,
+    ann: Person,
+    export: Export,
+    over: Callable[[Person, Export, Callable[[], None]], list[Any]],
+) -> None:
+    _say_much(stack, ann)
+    frames = over(ann, export, lambda: stack.kill("messages"))
+    stack.start_again("messages")
+    assert _given(frames) < MANY
+    assert not any(frame.HasField("end") for frame in frames)
+    again = over(ann, export, lambda: None)
+    assert again[-1].end.messages == _given(again) == MANY
+
+
+@pytest.mark.parametrize("over", [_over_json, _over_grpc_web])
+def test_an_export_of_any_size_is_whole_however_slowly_it_is_read(
+    stack: Stack,
+    ann: Person,
+    export: Export,
+    over: Callable[[Person, Export, Callable[[], None]], list[Any]],
+) -> None:
+    _say_much(stack, ann)
+    # As much is waiting meanwhile as may wait.
+    frames = over(ann, export, lambda: time.sleep(1))
+    assert frames[-1].end.messages == _given(frames) == MANY
+
+
+def test_the_end_counts_what_all_calls_gave_that_an_export_was_resumed_by(
+    stack: Stack, ann: Person
+) -> None:
+    _say_much(stack, ann)
+    frames = _over_json(ann, EXPORTS["messages"], lambda: stack.kill("messages"))
+    stack.start_again("messages")
+    assert _given(frames) < MANY
+    path = f"/v1/messages:export?resumeToken={frames[-1].resume_token}"
+    rest = [
+        json_format.Parse(line, ExportMessagesResponse())
+        for line in ann.http.get(path).text.splitlines()
+    ]
+    assert _given(frames) + _given(rest) == rest[-1].end.messages == MANY
+
+
+def test_a_whole_export_is_imported_where_nothing_less_is_wanted(ann: Person) -> None:
+    for path in (export.path for export in EXPORTS.values()):
+        requests = [{"whole": True}, *_exported(ann, path)]
+        assert ann.call("POST", "/v1/messages:import", requests)["present"] == "3"
+
+
+def test_an_export_without_its_end_is_taken_unless_a_whole_one_is_wanted(ann: Person) -> None:
+    for path in (export.path for export in EXPORTS.values()):
+        *frames, _ = _exported(ann, path)
+        assert ann.call("POST", "/v1/messages:import", frames)["present"] == "3"
+        wanted = [*frames, {"whole": True}]
+        assert ann.refused("POST", "/v1/messages:import", wanted) == INCOMPLETE
+
+
+def test_an_export_that_lacks_messages_is_refused_where_a_whole_one_is_wanted(ann: Person) -> None:
+    for path in (export.path for export in EXPORTS.values()):
+        *frames, end = _exported(ann, path)
+        short = [{"messages": frame["messages"][1:]} for frame in frames]
+        assert ann.call("POST", "/v1/messages:import", [*short, end])["present"] == "2"
+        refused = ann.http.post("/v1/messages:import", json=[{"whole": True}, *short, end])
+        assert "2 of its 3 messages came" in refused.json()["message"]
+
+
+def _exported(ann: Person, path: str) -> list[dict[str, Any]]:
+    """The frames of an export of three messages, as lines of JSON have them."""
+    if not ann.call("GET", "/v1/sessions")["sessions"]:
+        session = ann.new_session()
+        for number in range(3):
+            ann.say(session, f"line {number}")
+    return [json.loads(line) for line in ann.http.get(path).text.splitlines()]
