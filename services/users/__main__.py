@@ -58,7 +58,8 @@ async def run(settings: UsersSettings) -> None:
     ):
         keys = DataKeys(database, DATA_KEYS, provider)
         await keys.prepare()
-        recorder = AccessRecorder(database, ACCESS_LOG, chain_key(token_key, "users"))
+        log_key = chain_key(token_key, "users")
+        recorder = AccessRecorder(database, ACCESS_LOG, log_key)
         profiles, erasing = Profiles(keys), Erasing(database, relay)
         users = Users(
             store=UserStore(database),
@@ -74,6 +75,8 @@ async def run(settings: UsersSettings) -> None:
                 erasing,
                 Locking(relay, locks),
                 settings.on_identity_deletion,
+                issuer=settings.issuer_of_events,
+                log_key=log_key,
             ),
             feeds=feeds,
             access_logs=AccessLogs(

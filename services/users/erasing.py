@@ -40,6 +40,8 @@ class Receipt:
     """Of what is told so far."""
     operator: str | None
     """Who erased the person by a command."""
+    identity_provider: str | None
+    """The issuer whose event erased the person."""
 
     @property
     def is_complete(self) -> bool:
@@ -70,6 +72,7 @@ _FIND = statement(
             "access_log_entries"
         ),
         _RECEIPT.operator,
+        _RECEIPT.identity_provider,
     )
     .select_from(ERASED.table.join(RECEIPTS, _RECEIPT.user_id == ERASED.table.c.user_id))
     .where(ERASED.table.c.user_id == _PERSON),
@@ -86,7 +89,11 @@ _ERASE_KEYS = statement(
 )
 _begun = (
     insert(RECEIPTS)
-    .values(user_id=_PERSON, operator=bindparam("operator", type_=Text))
+    .values(
+        user_id=_PERSON,
+        operator=bindparam("operator", type_=Text),
+        identity_provider=bindparam("identity_provider", type_=Text),
+    )
     .returning(_RECEIPT.user_id)
     .cte("begun")
 )
@@ -180,11 +187,15 @@ class Erasing:
 
 
 async def erase_within(
-    connection: Connection, person: UUID, *, operator: str | None = None
+    connection: Connection,
+    person: UUID,
+    *,
+    operator: str | None = None,
+    identity_provider: str | None = None,
 ) -> None:
     """Erases a person in a transaction that holds `ERASED.take`; nothing when that was done.
 
-    Their access log goes with them, so that an operator who does it is named in the receipt.
+    Their access log goes with them, so that whoever else does it is named in the receipt.
 
     Raises:
         HeldError: a session of theirs is under a legal hold.
@@ -202,7 +213,8 @@ async def erase_within(
     counted = {"conversations": 0, "messages": 0, "access_log_entries": log[0].count}
     destroyed = {"key_ids": [row.key_id for row in keys]}
     await fetch_all(connection, ERASED.count, {**parameters, **counted, **destroyed})
-    await fetch_all(connection, _BEGIN_RECEIPT, {**parameters, "operator": operator})
+    erasing = {"operator": operator, "identity_provider": identity_provider}
+    await fetch_all(connection, _BEGIN_RECEIPT, {**parameters, **erasing})
 
 
 async def erase_again(database: Database) -> int:

@@ -34,6 +34,8 @@ class PersonStated:
     user_id: UUID
     time: datetime
     """As of when it is so, by the provider's clock."""
+    type: str
+    """The event's: `user.created` or `user.updated`."""
     name: str = field(repr=False)
     email: str = field(repr=False)
 
@@ -45,6 +47,8 @@ class PersonDeleted:
     user_id: UUID
     time: datetime
     """When, by the provider's clock."""
+    type: str = _DELETED
+    """The event's."""
 
 
 class _EmailAddress(BaseModel, frozen=True):
@@ -89,6 +93,7 @@ def read_event(body: bytes, *, issuer: str, sent: datetime) -> PersonStated | Pe
             return PersonStated(
                 user_id=_person(issuer, user.id),
                 time=_moment(user.updated_at),
+                type=event.type,
                 name=fit_or_empty(_name_of(user), NAME_CHARACTERS),
                 email=fit_or_empty(_email_of(user), EMAIL_CHARACTERS),
             )

@@ -114,12 +114,13 @@ class Locking:
         self._relay = relay
         self._locks = locks
 
-    async def lock_within(self, connection: Connection, person: UUID, time: datetime) -> None:
+    async def lock_within(self, connection: Connection, person: UUID, time: datetime) -> bool:
         """Locks a person for what happened then, in a transaction that holds `ERASED.take`.
 
-        Does nothing when they are locked or erased, or were unlocked since.
+        False, and nothing done, when they are locked or erased, or were unlocked since.
         """
-        await fetch_all(connection, _LOCK_PERSON, {"person": person, "time": time})
+        locked = await fetch_all(connection, _LOCK_PERSON, {"person": person, "time": time})
+        return bool(locked)
 
     async def tell(self) -> None:
         """Makes known what was committed: here at once, elsewhere soon."""

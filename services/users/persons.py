@@ -6,7 +6,7 @@ from uuid import UUID
 
 from services.runtime.audit.chain import Access
 from services.runtime.audit.commands import add_operator, by_operator
-from services.runtime.audit.recorder import record_within
+from services.runtime.audit.recorder import record, record_within
 from services.runtime.database import Database, fetch_all, fetch_one
 from services.users.erasing import erase_again, erase_within
 from services.users.locking import locked_people, unlock_within
@@ -20,7 +20,8 @@ class NotLockedError(Exception):
 def add_persons_commands(parser: argparse.ArgumentParser) -> None:
     """Adds the commands to the parser of `persons`."""
     commands = parser.add_subparsers(dest="persons_command", metavar="command", required=True)
-    commands.add_parser("locked", help="list the people who are locked until you decide")
+    locked = commands.add_parser("locked", help="list the people who are locked until you decide")
+    add_operator(locked)
     commands.add_parser(
         "erase-again", help="erase once more who ever was, after a backup was put back"
     )
@@ -44,6 +45,8 @@ async def persons_lines(
     """
     if arguments.persons_command == "locked":
         rows = await locked_people(database)
+        listed = [by_operator(arguments, row.user_id, "persons locked") for row in rows]
+        await record(database, ACCESS_LOG, key, listed)
         for row in rows:
             since = row.change_time.isoformat(timespec="seconds")
             yield f"{row.user_id}  since {since}{'' if row.has_profile else ', without a profile'}"

@@ -2,14 +2,16 @@
 
 An event's id is remembered in the transaction of its effect: delivered again, it has none. Events
 come in any order: a profile knows as of when it is what the provider told, and takes only what is
-newer; and where the provider deleted the person, what it told before makes nothing again.
+newer; and where the provider deleted the person, what it told before makes nothing again. An event
+that has an effect is recorded in the person's access log, in the same transaction.
 """
 
 import logging
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
+from inglenook.audit.v1.audit_pb2 import ActorKind
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -28,14 +30,25 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
+from services.runtime.audit.chain import Access
+from services.runtime.audit.recorder import record_within
 from services.runtime.database import Connection, Database, fetch_all, fetch_one, statement
 from services.runtime.encryption.data_keys import ScopeErasedError
+from services.runtime.identity import current_call
 from services.users.erasing import Erasing, erase_within
 from services.users.holds import is_held_within
 from services.users.identity_events import PersonDeleted, PersonStated
 from services.users.locking import Locking
 from services.users.profiles import Field, Profiles
-from services.users.store import ERASED, IDENTITY_EVENTS, LOCKED, USERS, UserRow, UserStore
+from services.users.store import (
+    ACCESS_LOG,
+    ERASED,
+    IDENTITY_EVENTS,
+    LOCKED,
+    USERS,
+    UserRow,
+    UserStore,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -162,14 +175,22 @@ class Provisioning:
         erasing: Erasing,
         locking: Locking,
         on_deletion: OnDeletion,
+        *,
+        issuer: str,
+        log_key: bytes,
     ) -> None:
-        """Takes where people are, and what is done with those whom the provider has deleted."""
+        """Takes where people are, and what is done with those whom the provider has deleted.
+
+        `issuer` is the provider's name in access logs, `log_key` the key of their chains.
+        """
         self._database = database
         self._store = UserStore(database)
         self._profiles = profiles
         self._erasing = erasing
         self._locking = locking
         self._on_deletion = on_deletion
+        self._issuer = issuer
+        self._log_key = log_key
 
     async def state(self, event_id: str, stated: PersonStated) -> UserRow | None:
         """Takes what the provider states of a person; gives the profile if that changed it."""
@@ -199,9 +220,9 @@ class Provisioning:
                     extra={"person": str(deleted.user_id)},
                 )
             if erases:
-                await erase_within(connection, deleted.user_id)
-            else:
-                await self._locking.lock_within(connection, deleted.user_id, deleted.time)
+                await erase_within(connection, deleted.user_id, identity_provider=self._issuer)
+            elif await self._locking.lock_within(connection, deleted.user_id, deleted.time):
+                await self._record(connection, deleted)
         if erases:
             self._erasing.tell()
         else:
@@ -259,7 +280,21 @@ class Provisioning:
                 row = await fetch_one(connection, _CHANGE, {**parameters, **new, **guard})
             if row is None:
                 raise _ChangedMeanwhileError
+            await self._record(connection, stated)
         return row if sealed.is_change else None
+
+    async def _record(self, connection: Connection, event: PersonStated | PersonDeleted) -> None:
+        """Records that the provider had to do with a person, in the transaction of the effect."""
+        call = current_call.get()
+        access = Access(
+            user_id=event.user_id,
+            time=datetime.now(UTC),
+            actor_kind=ActorKind.ACTOR_KIND_IDENTITY_PROVIDER,
+            actor=self._issuer,
+            action=f"webhook {event.type}",
+            request_id="" if call is None else call.request_id,
+        )
+        await record_within(connection, ACCESS_LOG, self._log_key, access)
 
 
 async def _is_new(connection: Connection, event_id: str) -> bool:

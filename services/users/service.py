@@ -305,6 +305,7 @@ def _receipt(receipt: Receipt) -> users_pb2.ErasureReceipt:
         key_ids=map(str, (*receipt.key_ids, *elsewhere)),
         access_log_entries=receipt.access_log_entries,
         operator=receipt.operator or "",
+        identity_provider=receipt.identity_provider or "",
     )
 
 

@@ -92,8 +92,9 @@ RECEIPTS = Table(
     Column("message_key_ids", ARRAY(Uuid)),
     # How many entries the other services' access logs had.
     Column("access_log_entries", BigInteger, nullable=False, server_default=text("0")),
-    # Who erased the person by a command; null when it was the person or the identity provider.
+    # Who erased the person by a command, or the issuer whose event did; null both, the person.
     Column("operator", Text),
+    Column("identity_provider", Text),
 )
 
 

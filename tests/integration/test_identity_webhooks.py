@@ -39,6 +39,7 @@ LOCKED = Refused("PERMISSION_DENIED", "PERSON_LOCKED")
 ERASED = Refused("PERMISSION_DENIED", "PERSON_ERASED")
 MEMORY = {"users.erased_people": 1, "users.receipts": 1}
 MEMORY |= {"sessions.erased_people": 1, "messages.erased_people": 1}
+PROVIDER = ("ACTOR_KIND_IDENTITY_PROVIDER", DEVELOPMENT_ISSUER)
 FIRST, SECOND, THIRD = 1_700_000_001.25, 1_700_000_002.5, 1_700_000_003.75
 
 
@@ -64,6 +65,12 @@ def _id(subject: str) -> UUID:
 def _me(someone: Person) -> tuple[str, str]:
     me = someone.call("GET", "/v1/me")["user"]
     return me["name"], me["email"]
+
+
+def _logged(someone: Person) -> list[tuple[str, str, str]]:
+    """What somebody's access log has, newest first: kinds and names of actors, and actions."""
+    entries = someone.call("GET", "/v1/me/accessLog")["entries"]
+    return [(one["actor"]["kind"], one["actor"]["name"], one["action"]) for one in entries]
 
 
 def _has_profile(stack: Stack, subject: str) -> bool:
@@ -190,6 +197,33 @@ def test_an_event_that_is_delivered_again_succeeds_and_has_no_second_effect(
     assert _me(someone)[0] == "Janet Doe"
 
 
+def test_what_an_event_did_is_in_the_persons_log_under_the_issuers_name(
+    stack: Stack, provider: Provider, subject: str, someone: Person
+) -> None:
+    answer = provider.deliver(stated("created", subject, at=FIRST))
+    provider.tell(stated("updated", subject, at=SECOND, first="Janet"))
+    assert _logged(someone) == [
+        (*PROVIDER, "webhook user.updated"),
+        (*PROVIDER, "webhook user.created"),
+    ]
+    first = someone.call("GET", "/v1/me/accessLog")["entries"][-1]
+    assert first["requestId"] == answer.headers["x-request-id"]
+    assert (first["service"], first["sessionId"]) == ("users", "")
+    assert run_command(stack, "users", "audit", "verify").code == 0
+
+
+def test_an_event_that_does_nothing_leaves_nothing_in_the_log(
+    provider: Provider, subject: str, someone: Person
+) -> None:
+    event = f"msg_{uuid4().hex}"
+    newest = stated("updated", subject, at=THIRD)
+    provider.tell(newest, event_id=event)
+    provider.tell(newest, event_id=event)
+    provider.tell(newest)
+    provider.tell(stated("created", subject, at=FIRST))
+    assert _logged(someone) == [(*PROVIDER, "webhook user.updated")]
+
+
 def test_ids_are_forgotten_after_days(stack: Stack, provider: Provider, subject: str) -> None:
     old = f"msg_{uuid4().hex}"
     provider.tell(stated("created", subject, at=FIRST), event_id=old)
@@ -269,14 +303,16 @@ def test_a_locked_person_is_refused_by_every_service_until_an_operator_unlocks_t
             next(reader)
     assert refusal_over_grpc(refused.value) == LOCKED
 
-    assert f"{_id(subject)}  since" in _persons(stack, "locked").told
+    assert f"{_id(subject)}  since" in _persons(stack, "locked", "--operator", "otto").told
     unlocked = _persons(stack, "unlock", str(_id(subject)), "--operator", "olga")
     assert unlocked == Done(0, f"Unlocked {_id(subject)}: within seconds, everywhere.\n")
     for _, path in calls[:3]:
         eventually(lambda path=path: someone.http.get(path).status_code == 200)  # type: ignore[misc]
-    (entry,) = someone.call("GET", "/v1/me/accessLog")["entries"]
-    assert entry["actor"] == {"kind": "ACTOR_KIND_OPERATOR", "name": "olga"}
-    assert (entry["service"], entry["action"]) == ("users", "persons unlock")
+    assert _logged(someone) == [
+        ("ACTOR_KIND_OPERATOR", "olga", "persons unlock"),
+        ("ACTOR_KIND_OPERATOR", "otto", "persons locked"),
+        (*PROVIDER, "webhook user.deleted"),
+    ]
     assert _me(someone)[0] == "Kept"
     assert (
         someone.call("GET", f"/v1/sessions/{session}/messages")["messages"][0]["content"] == "kept"
@@ -285,6 +321,7 @@ def test_a_locked_person_is_refused_by_every_service_until_an_operator_unlocks_t
     provider.tell(body, event_id=event)
     provider.tell(body)
     assert str(_id(subject)) not in _persons(stack, "locked").told
+    assert len(_logged(someone)) == 3
     # Another deletion is another matter.
     provider.tell(deleted(subject, at=time.time() + 1))
     assert someone.refused("GET", "/v1/me") == LOCKED
@@ -303,7 +340,7 @@ def test_an_operator_erases_a_locked_person_and_nobody_else(
     eventually(lambda: tables_with(stack, "user_id", _id(subject)) == MEMORY)
     eventually(lambda: someone.refused("GET", "/v1/me") == ERASED)
     receipt = someone.call("POST", "/v1/me:erase", {"confirm": "ERASE"})["receipt"]
-    assert receipt["operator"] == "olga"
+    assert (receipt["operator"], receipt["identityProvider"]) == ("olga", "")
 
 
 def test_whoever_has_a_session_under_a_legal_hold_is_locked_and_not_erased(
@@ -363,6 +400,7 @@ def test_a_deletion_erases_where_it_is_set_so_with_a_receipt(
     assert receipt["complete"]
     assert (receipt["sessions"], receipt["messages"]) == ("1", "2")
     assert len(receipt["keyIds"]) == 3
+    assert (receipt["identityProvider"], receipt["operator"]) == (DEVELOPMENT_ISSUER, "")
 
 
 def test_without_secrets_nothing_is_taken(

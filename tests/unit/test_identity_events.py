@@ -40,6 +40,7 @@ def test_a_user_has_an_id_of_their_issuer_a_name_and_the_primary_address() -> No
     assert _read(_user()) == PersonStated(
         user_id=user_id_of(ISSUER, "user_1"),
         time=MOMENT,
+        type="user.updated",
         name="Ada Byron",
         email="two@example.com",
     )
