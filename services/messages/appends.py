@@ -192,6 +192,7 @@ _added = (
         _placed.c.user_id,
         func.count().label("messages"),
         func.max(_placed.c.create_time).label("last"),
+        func.sum(func.octet_length(_placed.c.body)).label("bytes"),
     )
     .group_by(_placed.c.session_id, _placed.c.user_id)
     .subquery("added")
@@ -205,6 +206,8 @@ _counting = (
         last_sequence=_CONVERSATION.last_sequence + _added.c.messages,
         message_count=_CONVERSATION.message_count + _added.c.messages,
         revision=_CONVERSATION.revision + _added.c.messages,
+        bytes=_CONVERSATION.bytes + _added.c.bytes,
+        counted_revision=_CONVERSATION.counted_revision + _added.c.messages,
         activity_time=func.greatest(_CONVERSATION.activity_time, _added.c.last),
     )
     .cte("counting")

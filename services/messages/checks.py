@@ -2,6 +2,7 @@
 
 from sqlalchemy import Text, case, func, literal, select
 
+from services.messages.sizes import CONVERSATION_BYTES
 from services.messages.tables import CONVERSATIONS, DATA_KEYS, MESSAGES
 from services.runtime.checks import Check, DifferenceRow
 from services.runtime.database import statement
@@ -22,6 +23,7 @@ _truth = (
     .lateral("truth")
 )
 _is_there = _CONVERSATION.delete_time.is_(None)
+_bytes = case((_is_there, CONVERSATION_BYTES), else_=literal(0))
 _orphaned = func.concat_ws("/", _MESSAGE.session_id.cast(Text), _MESSAGE.user_id.cast(Text))
 _keyed = func.concat_ws("/", _KEY.session_id.cast(Text), _KEY.user_id.cast(Text))
 
@@ -54,6 +56,20 @@ CHECKS = (
                 _is_there,
                 (_CONVERSATION.last_sequence != _truth.c.sequence)
                 | (_truth.c.sequence != _truth.c.rows),
+            ),
+            DifferenceRow,
+        ),
+    ),
+    Check(
+        "a conversation that is counted takes as many bytes as its messages",
+        statement(
+            select(
+                _about.label("about"),
+                _CONVERSATION.bytes.label("found"),
+                _bytes.label("expected"),
+            ).where(
+                _CONVERSATION.counted_revision == _CONVERSATION.revision,
+                _CONVERSATION.bytes != _bytes,
             ),
             DifferenceRow,
         ),

@@ -60,17 +60,20 @@ class _CountRow:
 _CONVERSATION = CONVERSATIONS.c
 _KEY = DATA_KEYS.table.c
 _RETURNED = (_CONVERSATION.session_id, _CONVERSATION.user_id, _CONVERSATION.revision)
+# A deleted conversation counts nothing, whether its rows are purged or not.
+_COUNTED = {"bytes": literal(0), "counted_revision": _CONVERSATION.revision + 1}
 
 _marked = (
     insert(CONVERSATIONS)
     .from_select(
         [
             *("session_id", "user_id", "last_sequence", "message_count", "revision"),
-            *("create_time", "delete_time"),
+            *("counted_revision", "create_time", "delete_time"),
         ],
-        select(SESSION, PERSON, literal(0), literal(0), literal(1), func.now(), func.now()).where(
-            ERASED.not_erased
-        ),
+        select(
+            *(SESSION, PERSON, literal(0), literal(0), literal(1)),
+            *(literal(1), func.now(), func.now()),
+        ).where(ERASED.not_erased),
     )
     .on_conflict_do_update(
         index_elements=["session_id", "user_id"],
@@ -78,6 +81,7 @@ _marked = (
             "delete_time": func.now(),
             "revision": _CONVERSATION.revision + 1,
             "message_count": 0,
+            **_COUNTED,
         },
         where=_CONVERSATION.delete_time.is_(None),
     )
@@ -108,6 +112,7 @@ _all_marked = (
         delete_time=func.coalesce(_CONVERSATION.delete_time, func.now()),
         revision=_CONVERSATION.revision + 1,
         message_count=0,
+        **_COUNTED,
     )
     .returning(*_RETURNED)
     .cte("marked")

@@ -35,6 +35,7 @@ from sqlalchemy import (
 )
 
 from services.messages.activity import ACTIVITY
+from services.messages.sizes import THESE_PARTS_BYTES, THIS_MESSAGE_BYTES
 from services.messages.store import LOCK
 from services.messages.tables import (
     CONVERSATIONS,
@@ -85,6 +86,7 @@ _ID = bindparam("message", type_=Uuid)
 _WRITER = bindparam("writer", type_=Uuid)
 _SERVICE = bindparam("service", type_=Text)
 _THIS_MESSAGE = and_(IN_CONVERSATION, _MESSAGE.message_id == _ID)
+_BODY = bindparam("body", type_=LargeBinary)
 _HAS_LENGTH = _MESSAGE.length == bindparam("length", type_=Integer)
 DEADLINE = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, LEASE_SECONDS)
 
@@ -99,6 +101,8 @@ _beginning = (
         last_sequence=_CONVERSATION.last_sequence + 1,
         message_count=_CONVERSATION.message_count + 1,
         revision=_CONVERSATION.revision + 1,
+        bytes=_CONVERSATION.bytes + func.octet_length(_BODY),
+        counted_revision=_CONVERSATION.counted_revision + 1,
         activity_time=func.greatest(_CONVERSATION.activity_time, func.now()),
     )
     .returning(
@@ -116,7 +120,7 @@ _BEGUN = {
     "sequence": _beginning.c.last_sequence,
     "revision": _beginning.c.revision,
     "role": bindparam("role", type_=SmallInteger),
-    "body": bindparam("body", type_=LargeBinary),
+    "body": _BODY,
     "create_time": func.now(),
     "update_time": func.now(),
     "state": literal(_GROWING, SmallInteger),
@@ -146,7 +150,10 @@ _taking_up = (
         THIS_CONVERSATION,
         select(literal(1)).select_from(MESSAGES).where(_may_be_taken_up).exists(),
     )
-    .values(revision=_CONVERSATION.revision + 1)
+    .values(
+        revision=_CONVERSATION.revision + 1,
+        counted_revision=_CONVERSATION.counted_revision + 1,
+    )
     .returning(_CONVERSATION.revision)
     .cte("taking_up")
 )
@@ -181,7 +188,14 @@ _ending = (
         THIS_CONVERSATION,
         select(literal(1)).select_from(MESSAGES).where(_may_be_ended).exists(),
     )
-    .values(revision=_CONVERSATION.revision + 1)
+    .values(
+        revision=_CONVERSATION.revision + 1,
+        bytes=_CONVERSATION.bytes
+        + func.octet_length(_BODY)
+        - THIS_MESSAGE_BYTES
+        - THESE_PARTS_BYTES,
+        counted_revision=_CONVERSATION.counted_revision + 1,
+    )
     .returning(_CONVERSATION.revision)
     .cte("ending")
 )
@@ -200,7 +214,7 @@ _END = statement(
     .where(_THIS_MESSAGE)
     .values(
         state=_STATE,
-        body=bindparam("body", type_=LargeBinary),
+        body=_BODY,
         revision=_ending.c.revision,
         # What was interrupted may be taken up again, by the same service.
         length=case((_interrupts, _MESSAGE.length)),

@@ -125,7 +125,12 @@ _placed = (
     .cte("placed")
 )
 _grown = (
-    select(_placed.c.session_id, _placed.c.user_id, func.count().label("parts"))
+    select(
+        _placed.c.session_id,
+        _placed.c.user_id,
+        func.count().label("parts"),
+        func.sum(func.octet_length(_placed.c.body)).label("bytes"),
+    )
     .group_by(_placed.c.session_id, _placed.c.user_id)
     .subquery("grown")
 )
@@ -134,7 +139,11 @@ _counting = (
     .where(
         _CONVERSATION.session_id == _grown.c.session_id, _CONVERSATION.user_id == _grown.c.user_id
     )
-    .values(revision=_CONVERSATION.revision + _grown.c.parts)
+    .values(
+        revision=_CONVERSATION.revision + _grown.c.parts,
+        bytes=_CONVERSATION.bytes + _grown.c.bytes,
+        counted_revision=_CONVERSATION.counted_revision + _grown.c.parts,
+    )
     .cte("counting")
 )
 _growing = (

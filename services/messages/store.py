@@ -32,6 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from services.messages.activity import ACTIVITY
+from services.messages.sizes import THESE_PARTS_BYTES, THIS_MESSAGE_BYTES
 from services.messages.tables import (
     CONVERSATIONS,
     ERASED,
@@ -236,10 +237,19 @@ _NOT_WRITTEN = {
 _SEEN = bindparam("seen", type_=BigInteger)
 _as_seen = and_(_THIS_MESSAGE, _NOT_DELETED, or_(_SEEN.is_(None), _MESSAGE.revision == _SEEN))
 _is_as_seen = select(literal(1)).select_from(MESSAGES).where(_as_seen).exists()
+_BODY = bindparam("body", type_=LargeBinary)
+_ORIGINAL = bindparam("original", type_=LargeBinary)
 _changing = (
     update(CONVERSATIONS)
     .where(THIS_CONVERSATION, ~_CONVERSATION.is_held, _is_as_seen)
-    .values(revision=_CONVERSATION.revision + 1)
+    .values(
+        revision=_CONVERSATION.revision + 1,
+        bytes=_CONVERSATION.bytes
+        + func.octet_length(_BODY)
+        + func.octet_length(_ORIGINAL)
+        - THIS_MESSAGE_BYTES,
+        counted_revision=_CONVERSATION.counted_revision + 1,
+    )
     .returning(_CONVERSATION.revision)
     .cte("changing")
 )
@@ -247,8 +257,8 @@ _CHANGE = statement(
     update(MESSAGES)
     .where(_THIS_MESSAGE)
     .values(
-        body=bindparam("body", type_=LargeBinary),
-        original=bindparam("original", type_=LargeBinary),
+        body=_BODY,
+        original=_ORIGINAL,
         revision=_changing.c.revision,
         update_time=func.now(),
         **_NOT_WRITTEN,
@@ -259,7 +269,12 @@ _CHANGE = statement(
 _deleting = (
     update(CONVERSATIONS)
     .where(THIS_CONVERSATION, ~_CONVERSATION.is_held, _is_as_seen)
-    .values(revision=_CONVERSATION.revision + 1, message_count=_CONVERSATION.message_count - 1)
+    .values(
+        revision=_CONVERSATION.revision + 1,
+        message_count=_CONVERSATION.message_count - 1,
+        bytes=_CONVERSATION.bytes - THIS_MESSAGE_BYTES - THESE_PARTS_BYTES,
+        counted_revision=_CONVERSATION.counted_revision + 1,
+    )
     .returning(_CONVERSATION.revision, _CONVERSATION.session_id, _CONVERSATION.user_id)
     .cte("deleting")
 )

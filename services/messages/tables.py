@@ -59,6 +59,11 @@ CONVERSATIONS = Table(
     # As the sessions service told last of a legal hold, and when that was set or lifted.
     Column("is_held", Boolean, nullable=False, server_default=text("false")),
     Column("hold_change_time", DateTime(timezone=True)),
+    # How many bytes of envelopes its messages take: right as of `counted_revision`, so right now
+    # when that is its revision. Who counts raises both by as much. Who does not count raises the
+    # revision alone, as the release before these columns does: then it is counted when needed.
+    Column("bytes", BigInteger, nullable=False, server_default=text("0")),
+    Column("counted_revision", BigInteger, nullable=False, server_default=text("0")),
     Index("conversations_by_person", "user_id", "session_id", unique=True),
 )
 

@@ -87,6 +87,23 @@ def test_a_count_that_is_wrong_is_reported(own_stack: Stack, person: MakePerson)
     assert told.endswith("1, expected 7")
 
 
+def test_bytes_that_are_counted_wrongly_are_reported_and_uncounted_ones_are_not(
+    own_stack: Stack, person: MakePerson
+) -> None:
+    alice = person("alice")
+    session = alice.new_session()
+    alice.say(session, "one")
+    update = "UPDATE messages.conversations SET bytes = bytes {} WHERE session_id = %s"
+    with _tampered(own_stack, update.format("+ 7"), update.format("- 7"), UUID(session)):
+        (line,) = _differences(own_stack, "messages")
+        uncount = update.replace("bytes = bytes", "counted_revision = counted_revision")
+        with _tampered(own_stack, uncount.format("- 1"), uncount.format("+ 1"), UUID(session)):
+            assert _differences(own_stack, "messages") == []
+    assert line.startswith(f"{session}/")
+    found, expected = line.rpartition(": ")[2].split(", expected ")
+    assert int(found) == int(expected) + 7
+
+
 def test_a_count_that_sessions_know_wrongly_is_reported(
     own_stack: Stack, person: MakePerson
 ) -> None:
