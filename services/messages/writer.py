@@ -100,9 +100,14 @@ class Writer:
     def _begin(self) -> None:
         """Begins to write what waits, unless a batch is on its way that is not held up."""
         if self._backlog.ready and len(self._writing) < min(1 + self._held_up, _IN_FLIGHT):
-            task = asyncio.create_task(self._write_batches(), name="writer")
-            self._writing.add(task)
-            task.add_done_callback(self._writing.discard)
+            self._writing.add(asyncio.create_task(self._write(), name="writer"))
+
+    async def _write(self) -> None:
+        try:
+            await self._write_batches()
+        finally:
+            # At once: whoever comes between its last look and a callback would be left waiting.
+            self._writing.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     async def _write_batches(self) -> None:
         await self._gather()

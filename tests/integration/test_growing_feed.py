@@ -261,6 +261,14 @@ async def talk(stack: Stack, person: MakePerson, chance: random.Random) -> Async
         yield talk
 
 
+async def test_whoever_writes_again_at_once_is_not_left_waiting(talk: Talk) -> None:
+    reply = await talk.begin()
+    async with asyncio.timeout(60):
+        for _ in range(20):
+            await talk.append()
+            await talk.grow(reply, "more ")
+
+
 async def test_a_reply_that_grows_while_its_conversation_is_shown_is_shown(talk: Talk) -> None:
     message_id = await talk.begin()
     await talk.grow(message_id, "one ")
