@@ -3,10 +3,11 @@
 import json
 import socket
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
+from random import SystemRandom
 from types import TracebackType
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
@@ -29,6 +30,9 @@ from services.runtime.settings import SERVICES_ISSUER, MigrationSettings, Transp
 
 _SERVICES_FOLDER = Path(services.__file__).resolve().parent
 _READY_SECONDS = 60.0
+# Below those that systems give to outgoing connections: one of these would soon have the port of a
+# service that is being restarted.
+_PORTS = range(20_000, 32_768)
 PROTO_SERVICES = {
     "users": "inglenook.users.v1.UsersService",
     "sessions": "inglenook.sessions.v1.SessionsService",
@@ -65,12 +69,19 @@ class Ports:
 
 def free_ports(*, metrics: bool = False) -> Ports:
     """Ports that nothing listens on now; with `metrics`, those that show them too."""
+    count = len(fields(Ports)) if metrics else len(("gateway", *PROGRAMS))
+    drawn = iter(SystemRandom().sample(_PORTS, len(_PORTS)))
     with ExitStack() as open_sockets:
-        count = len(fields(Ports)) if metrics else len(("gateway", *PROGRAMS))
-        probes = [open_sockets.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return Ports(*(probe.getsockname()[1] for probe in probes))
+        return Ports(*(_next_free(drawn, open_sockets) for _ in range(count)))
+
+
+def _next_free(ports: Iterator[int], open_sockets: ExitStack) -> int:
+    for port in ports:
+        probe = open_sockets.enter_context(socket.socket())
+        with suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise StackError("There is no free port on this machine.")
 
 
 class Stack:

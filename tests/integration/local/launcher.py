@@ -14,8 +14,6 @@ from contract.folders import ROOT
 from local.home import PROGRAMS
 from local.stack import free_ports
 
-_HIGHEST_FIRST_PORT = 65000
-
 
 class Launcher:
     """`python -m local run`, of this version or of the one whose files are at `root`."""
@@ -67,7 +65,7 @@ class Launcher:
 def _first_of_free_ports() -> int:
     """One for each program in a row, as the launcher takes them."""
     while True:
-        first = min(free_ports().users, _HIGHEST_FIRST_PORT)
+        first = free_ports().users
         with ExitStack() as probes:
             try:
                 for port in range(first, first + len(PROGRAMS)):
