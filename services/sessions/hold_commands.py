@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from services.runtime.audit.commands import add_operator, by_operator
+from services.runtime.audit.recorder import record
 from services.runtime.database import Database
 from services.sessions.holds import (
     NothingToHoldError,
@@ -15,6 +16,7 @@ from services.sessions.holds import (
     held_sessions,
     not_told,
 )
+from services.sessions.store import ACCESS_LOG
 
 HOLD_COMMANDS = ("hold", "release", "holds")
 
@@ -29,7 +31,7 @@ class HoldError(Exception):
 
 def add_hold_commands(commands: Any) -> None:  # noqa: ANN401 - argparse names no type for it
     """Adds the commands to those of the service."""
-    commands.add_parser("holds", help="list the sessions under a legal hold")
+    add_operator(commands.add_parser("holds", help="list the sessions under a legal hold"))
     for name, what in (
         ("hold", "put a session under a legal hold: nothing of it is deleted or changed"),
         ("release", "lift the legal hold on a session"),
@@ -57,6 +59,10 @@ async def hold_lines(
     """
     if arguments.command == "holds":
         rows = await held_sessions(database)
+        listed = [
+            by_operator(arguments, row.user_id, "holds", session=row.session_id) for row in rows
+        ]
+        await record(database, ACCESS_LOG, key, listed)
         for row in rows:
             since = row.hold_change_time.isoformat(timespec="seconds")
             noted = f"  {row.hold_reference}" if row.hold_reference else ""

@@ -198,6 +198,20 @@ def test_held_sessions_are_listed_with_what_the_operator_noted(
     assert session not in run_command(stack, "sessions", "holds").told
 
 
+def test_who_is_listed_finds_it_in_their_log(stack: Stack, someone: Someone) -> None:
+    sessions = [someone.person.new_session() for _ in range(2)]
+    for session in sessions:
+        someone.hold(session)
+    run_command(stack, "sessions", "holds", "--operator", "otto")
+    listed, entries = sessions.copy(), someone.person.call("GET", "/v1/me/accessLog")["entries"]
+    for entry in entries[:2]:
+        assert (entry["action"], entry["actor"]["name"]) == ("holds", "otto")
+        listed.remove(entry["sessionId"])
+    assert (listed, len(entries)) == ([], 4)
+    for session in sessions:
+        someone.release(session)
+
+
 def test_who_watches_their_sessions_sees_a_hold_come_and_go(stack: Stack, someone: Someone) -> None:
     session, _ = _spoken(someone.person)
     eventually(lambda: owed(stack) == 0)
