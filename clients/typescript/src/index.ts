@@ -7,6 +7,11 @@ export {
   InglenookError,
 } from "./errors.js";
 export {
+  type AccessLogEntry,
+  type Actor,
+  ActorKind,
+} from "./generated/inglenook/audit/v1/audit_pb.js";
+export {
   ExportMessagesResponseSchema,
   type Message,
   MessageSchema,

@@ -3,6 +3,7 @@ import { useInglenook, useMe } from "inglenook/react";
 import { type FormEvent, type ReactNode, useState } from "react";
 import { Link } from "../shell/address";
 import { advice } from "../shell/advice";
+import { AccessLog } from "./access_log";
 import { ErasureForm } from "./erasure";
 import { exportEverything } from "./export";
 
@@ -71,6 +72,7 @@ export function AccountPage(props: {
       >
         Export everything
       </button>
+      <AccessLog />
       <h2>Leave</h2>
       <button
         type="button"
