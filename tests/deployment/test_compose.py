@@ -11,6 +11,7 @@ import sysconfig
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -111,6 +112,17 @@ def test_ports_are_those_of_make_run(name: str) -> None:
         assert f"{name}:{port}" in upstreams.values()
 
 
+def test_each_image_is_built_once_and_before_whatever_runs_it() -> None:
+    services = compose(SIGN_IN)["services"]
+    built = [service["image"] for service in services.values() if "build" in service]
+    assert sorted(built) == ["inglenook/gateway", "inglenook/services"]
+    builders = {service["image"]: name for name, service in services.items() if "build" in service}
+    for name in PARTS:
+        image = services[name]["image"]
+        assert services[name]["pull_policy"] == "never"
+        assert builders[image] in {name, *_started_before(name, services)}
+
+
 def test_only_the_gateway_is_published_and_only_the_services_reach_the_database() -> None:
     services = compose(SIGN_IN)["services"]
     assert [name for name, service in services.items() if "ports" in service] == ["gateway"]
@@ -183,6 +195,12 @@ def test_a_system_runs_as_the_compose_file_says(reachable: Path) -> None:
             (message,) = person.get(path).json()["messages"]
             assert message["content"] == "It has been a long day."
             assert person.get("/v1/me").status_code == 200
+
+
+def _started_before(name: str, services: dict[str, Any]) -> set[str]:
+    """What a service waits for, and what that waits for in its turn."""
+    awaited = set(services[name].get("depends_on", {}))
+    return awaited.union(*(_started_before(other, services) for other in awaited))
 
 
 def _known(kind: type[BaseSettings]) -> set[str]:
