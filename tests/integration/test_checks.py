@@ -1,13 +1,19 @@
 """`python -m services.<name> check` finds what is not as it should be, also between services."""
 
+import asyncio
+import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
+import grpc
 import psycopg
 import pytest
+from inglenook.messages.v1.messages_pb2 import AppendMessageRequest
+from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
 
 from local.home import SERVICES
 from local.stack import Stack, free_ports
@@ -70,6 +76,37 @@ def test_a_system_that_was_used_has_no_differences(
     erased.call("POST", "/v1/me:erase", {"confirm": "ERASE"})
     eventually(lambda: owed(own_stack) == 0)
     assert _differences(own_stack, service) == []
+
+
+async def test_first_appends_that_are_cut_anywhere_leave_nothing_that_is_not_so(
+    own_stack: Stack, person: MakePerson, chance: random.Random
+) -> None:
+    alice = person("alice")
+    sessions = [alice.new_session() for _ in range(60)]
+    metadata = (("authorization", alice.http.headers["authorization"]),)
+
+    async def begin(messages: MessagesServiceStub, session: str) -> None:
+        request = AppendMessageRequest(session_id=session, content="cut")
+        call: Any = messages.AppendMessage(request, metadata=metadata)
+        await asyncio.wait([asyncio.ensure_future(call)], timeout=chance.uniform(0, 0.1))
+        call.cancel()
+
+    async def delete(session: str) -> None:
+        await asyncio.sleep(chance.uniform(0, 0.1))
+        await asyncio.to_thread(alice.call, "DELETE", f"/v1/sessions/{session}")
+
+    async with grpc.aio.insecure_channel(own_stack.ports.address("messages")) as channel:
+        messages = MessagesServiceStub(channel)
+        for cut in (sessions[:30], sessions[30:]):
+            begun = [begin(messages, session) for session in cut]
+            await asyncio.gather(*begun, *map(delete, cut[::3]))
+        last = [asyncio.ensure_future(begin(messages, alice.new_session())) for _ in range(20)]
+        await asyncio.sleep(chance.uniform(0, 0.05))
+        await asyncio.to_thread(own_stack.kill, "messages")
+        await asyncio.gather(*last)
+    await asyncio.to_thread(own_stack.start_again, "messages")
+    eventually(lambda: owed(own_stack) == 0)
+    assert [_differences(own_stack, service) for service in SERVICES] == [[], [], []]
 
 
 def test_a_count_that_is_wrong_is_reported(own_stack: Stack, person: MakePerson) -> None:

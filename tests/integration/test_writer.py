@@ -207,6 +207,8 @@ async def test_a_bad_append_fails_alone(stack: Stack, writers: Writers) -> None:
             "UPDATE messages.conversations SET delete_time = now() WHERE session_id = %s",
             (deleted,),
         )
+        # Whoever deletes a conversation erases its keys in the same transaction.
+        connection.execute("DELETE FROM messages.data_keys WHERE session_id = %s", (deleted,))
         # What is left of a deleted session in the sessions service is none of this test's.
         connection.execute("DELETE FROM sessions.sessions WHERE session_id = %s", (deleted,))
 
