@@ -11,11 +11,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 from deploy.certificates import make_certificates
+from services import SERVICES
 from services.runtime.encryption.key_file import make_key_file
 from services.runtime.secret_file import make_secret_file, write_secret_file
 from services.runtime.service_tokens import make_service_keys
 
-SERVICES = ("users", "sessions", "messages")
 CALLERS = (*SERVICES, "responder")
 """All that call services in their own name."""
 _ADMIN = "inglenook_admin"

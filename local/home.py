@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.provision import CALLERS
+from services import SERVICES
 from services.runtime.development_issuer import make_development_issuer
 from services.runtime.encryption.key_file import make_key_file
 from services.runtime.secret_file import make_secret_file
 from services.runtime.service_tokens import ServiceTokens, make_service_keys
 from services.runtime.settings import SERVICES_ISSUER
 
-SERVICES = ("users", "sessions", "messages")
-PROGRAMS = (*SERVICES, "responder")
+PROGRAMS = CALLERS
 """What has a key to prove who it is: the services, and the example of one that joins them."""
 
 

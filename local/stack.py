@@ -18,11 +18,12 @@ from pydantic import ValidationError
 import services
 from local.environment import inherited_environment
 from local.errors import StackError
-from local.home import PROGRAMS, SERVICES, Home
+from local.home import PROGRAMS, Home
 from local.lock import locked
 from local.postgres import EmbeddedPostgres
 from local.processes import Processes, ProcessSpec
 from local.sign_in import SignIn
+from services import SERVICES
 from services.runtime.development_issuer import development_token
 from services.runtime.migration import migrate
 from services.runtime.probe import is_serving

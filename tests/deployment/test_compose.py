@@ -25,9 +25,10 @@ from deploy.provision import provision
 from examples.responder.settings import ResponderSettings
 from gateway.settings import GatewaySettings
 from local.environment import inherited_environment
-from local.home import PROGRAMS, SERVICES
+from local.home import PROGRAMS
 from local.postgres import running_postgres
 from local.stack import Ports, Stack, free_ports
+from services import SERVICES
 from services.messages.settings import MessagesSettings
 from services.runtime.jwks import read_signing_key, write_signing_key
 from services.runtime.secret_file import write_secret_file

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from local.errors import ProcessDiedError
-from local.home import SERVICES
+from services import SERVICES
 from tests.faults.linked_stack import POSTGRES, PROGRAMS, LinkedStack
 from tests.faults.proxy import Proxy
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from local.home import PROGRAMS as RUNNING
-from local.home import SERVICES
 from local.processes import ProcessSpec
 from local.stack import Ports, Stack, free_ports
+from services import SERVICES
 from tests.faults.proxy import Proxy
 
 POSTGRES = "postgres"

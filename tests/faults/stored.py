@@ -4,8 +4,8 @@ import asyncio
 import sys
 from pathlib import Path
 
-from local.home import SERVICES
 from local.stack import Stack
+from services import SERVICES
 from tests.integration.eventually import rows
 
 _CHUNK = 1 << 24

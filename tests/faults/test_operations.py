@@ -17,10 +17,10 @@ from inglenook.sessions.v1.sessions_pb2 import RecordActivityRequest
 from inglenook.sessions.v1.sessions_pb2_grpc import SessionsServiceStub
 
 from contract.folders import ROOT
-from local.home import SERVICES
 from local.postgres import running_postgres
 from local.stack import Stack, free_ports
 from local.unprivileged import reachable_binaries
+from services import SERVICES
 from tests.integration.calls import Person, Refused, refusal_over_grpc
 from tests.integration.eventually import eventually, owed, rows
 

@@ -12,8 +12,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from local.home import SERVICES
 from local.stack import Stack, free_ports
+from services import SERVICES
 from services.runtime.encryption.envelope import key_id_of
 from services.runtime.identity import user_id_of
 from services.runtime.settings import DEVELOPMENT_ISSUER

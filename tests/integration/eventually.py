@@ -6,8 +6,8 @@ from typing import Any
 
 import psycopg
 
-from local.home import SERVICES
 from local.stack import Stack
+from services import SERVICES
 
 _SECONDS = 60
 

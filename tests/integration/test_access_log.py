@@ -28,8 +28,8 @@ from inglenook.sessions.v1.sessions_pb2_grpc import SessionsServiceStub
 
 from contract.folders import DESCRIPTORS
 from contract.methods import Method, load_methods
-from local.home import SERVICES
 from local.stack import Stack, free_ports
+from services import SERVICES
 from services.runtime.service_tokens import ServiceTokens
 from tests.integration.calls import MakePerson, Person, Refused, refusal_over_grpc
 from tests.integration.commands import run_command

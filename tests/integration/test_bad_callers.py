@@ -16,8 +16,8 @@ from inglenook.users.v1 import users_pb2  # noqa: F401
 
 from contract.folders import DESCRIPTORS
 from contract.methods import Method, load_methods
-from local.home import SERVICES
 from local.stack import Stack
+from services import SERVICES
 from services.runtime.service_tokens import ServiceTokens
 from services.runtime.settings import SERVICES_ISSUER
 from tests.integration.calls import (

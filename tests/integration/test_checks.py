@@ -15,8 +15,8 @@ import pytest
 from inglenook.messages.v1.messages_pb2 import AppendMessageRequest
 from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
 
-from local.home import SERVICES
 from local.stack import Stack, free_ports
+from services import SERVICES
 from tests.integration.calls import ABSENT, MakePerson, Person
 from tests.integration.commands import run_command
 from tests.integration.eventually import eventually, owed

@@ -19,6 +19,7 @@ from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
 from contract.folders import DESCRIPTORS
 from contract.methods import load_methods
 from local.stack import Stack
+from services import SERVICES
 from services.runtime.identity import user_id_of
 from services.runtime.jwks import read_signing_key
 from services.runtime.settings import DEVELOPMENT_ISSUER
@@ -49,7 +50,7 @@ def _key_ids(stack: Stack, name: str) -> set[str]:
     owner = user_id_of(DEVELOPMENT_ISSUER, name)
     return {
         str(key)
-        for service in ("users", "sessions", "messages")
+        for service in SERVICES
         for (key,) in rows(
             stack,
             f"SELECT key_id FROM {service}.data_keys WHERE user_id = %s",  # noqa: S608
@@ -200,7 +201,7 @@ def test_an_erasure_ends_in_every_service_whichever_was_down(
     stack.kill("sessions")
     assert not _erase(someone)["complete"]
     stack.kill("users")
-    for service in ("users", "sessions", "messages"):
+    for service in SERVICES:
         stack.start_again(service) if service == "messages" else stack.processes.start(
             stack.service(service)
         )

@@ -17,6 +17,7 @@ from inglenook.users.v1 import users_pb2
 from inglenook.users.v1.users_pb2_grpc import UsersServiceStub
 
 from local.stack import Stack
+from services import SERVICES
 from services.runtime.audit.chain import chain_key
 from services.runtime.cursors import read_token_key
 from services.runtime.database import Database
@@ -157,7 +158,7 @@ def test_what_was_released_can_be_deleted_and_its_person_erased(
     someone.release(other)
     alice.call("POST", "/v1/me:erase", {"confirm": "ERASE"})
     eventually(lambda: owed(stack) == 0)
-    memory = {f"{name}.erased_people": 1 for name in ("users", "sessions", "messages")}
+    memory = {f"{name}.erased_people": 1 for name in SERVICES}
     assert tables_with(stack, "user_id", someone.id) == {**memory, "users.receipts": 1}
 
 
@@ -268,7 +269,7 @@ def test_a_session_that_is_deleted_and_held_at_once_is_the_one_or_the_other(
 def test_a_person_who_is_erased_while_a_hold_is_set_is_erased_or_kept_as_a_whole(
     stack: Stack, person: MakePerson
 ) -> None:
-    memory = {f"{name}.erased_people": 1 for name in ("users", "sessions", "messages")}
+    memory = {f"{name}.erased_people": 1 for name in SERVICES}
     memory |= {"users.receipts": 1}
     for _ in range(6):
         someone = Someone(stack, person)

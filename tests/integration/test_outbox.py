@@ -19,8 +19,8 @@ import pytest
 from inglenook.messages.v1.messages_pb2 import AppendMessageRequest
 from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
 
-from local.home import SERVICES
 from local.stack import Stack
+from services import SERVICES
 from tests.integration.calls import MakePerson, Person
 from tests.integration.eventually import eventually, owed, rows
 

@@ -22,8 +22,8 @@ from psycopg import sql
 
 from contract.folders import DESCRIPTORS
 from contract.methods import Method, load_methods
-from local.home import SERVICES
 from local.stack import Stack
+from services import SERVICES
 from tests.integration.calls import MakePerson, Person, Refused, program_of, wait_for_log
 from tests.integration.eventually import everything_written
 

@@ -14,8 +14,8 @@ import grpc
 import httpx
 import pytest
 
-from local.home import SERVICES
 from local.stack import Stack, free_ports
+from services import SERVICES
 from tests.integration.eventually import eventually
 from tests.integration.gateways import Gateway, served, started_gateway, trusting_as
 from tests.integration.replicas import start_replica

@@ -19,8 +19,9 @@ import httpx
 import pytest
 
 from contract.folders import ROOT
-from local.home import SERVICES, Home
+from local.home import Home
 from local.postgres import ADMIN, DATABASE
+from services import SERVICES
 from services.runtime.development_issuer import development_token
 from services.runtime.migration import migrate
 from services.runtime.settings import MigrationSettings

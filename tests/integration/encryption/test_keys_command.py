@@ -13,8 +13,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from local.home import SERVICES
 from local.stack import Stack
+from services import SERVICES
 from services.runtime.encryption.data_keys import bound_to
 from services.runtime.encryption.key_file import KeyFile, make_key_file
 from tests.integration.calls import MakePerson, Person

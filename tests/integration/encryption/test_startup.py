@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from local.home import SERVICES
 from local.stack import Stack, free_ports
+from services import SERVICES
 from services.runtime.encryption.key_file import make_key_file
 from tests.integration.calls import MakePerson
 

@@ -6,8 +6,8 @@ import httpx
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from local.home import SERVICES
 from local.stack import Stack
+from services import SERVICES
 
 PROCESSES = ("gateway", *SERVICES)
 

@@ -2,7 +2,8 @@ import base64
 import stat
 from pathlib import Path
 
-from local.home import PROGRAMS, SERVICES, Home
+from local.home import PROGRAMS, Home
+from services import SERVICES
 
 
 def _contents(folder: Path) -> dict[Path, bytes]:
