@@ -70,7 +70,7 @@ class KeySet:
             self._tried_at = time.monotonic()
             try:
                 self._keys = _parse(await self._source())
-            except (httpx.HTTPError, OSError, ValueError, PyJWTError):
+            except (httpx.HTTPError, OSError, ValueError, RecursionError):
                 # The keys that are known stay good: an issuer that is down for a while signs
                 # nobody out.
                 _log.warning("an issuer's key set could not be read", exc_info=True)
@@ -98,7 +98,32 @@ def key_set_of(issuer: TrustedIssuer, client: httpx.AsyncClient) -> KeySet:
 
 
 def _parse(text: str) -> dict[str | None, PyJWK]:
-    listed = json.loads(text)["keys"] if isinstance(json.loads(text), dict) else None
+    """The keys of a JWK Set that tokens can be verified with, by their ids.
+
+    Raises:
+        ValueError: it is no JWK Set.
+    """
+    key_set = json.loads(text)
+    listed = key_set.get("keys") if isinstance(key_set, dict) else None
     if not isinstance(listed, list):
         raise ValueError("not a JWK Set")
-    return {jwk.get("kid"): PyJWK(jwk) for jwk in listed if jwk.get("use", "sig") == "sig"}
+    usable = (key for jwk in listed if (key := _usable(jwk)) is not None)
+    return {key.key_id: key for key in usable}
+
+
+def _usable(jwk: object) -> PyJWK | None:
+    """The key of a JWK; None when tokens cannot be verified with it.
+
+    An issuer lists keys of other kinds and for other uses, too: RFC 7517, section 5, has them left
+    out, each by itself.
+    """
+    if not isinstance(jwk, dict) or jwk.get("use", "sig") != "sig":
+        return None
+    if not isinstance(jwk.get("kid"), str | None):
+        return None
+    try:
+        return PyJWK(jwk)
+    except (PyJWTError, TypeError, ValueError, LookupError) as error:
+        # The kind of failure, and not its text, which quotes the key.
+        _log.debug("a key of an issuer is left out", extra={"cause": type(error).__name__})
+        return None

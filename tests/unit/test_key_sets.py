@@ -1,4 +1,5 @@
 import asyncio
+import json
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
@@ -64,3 +65,52 @@ async def test_keys_that_were_never_read_are_told_apart_from_keys_that_are_not_t
     with pytest.raises(Refusal) as refused:
         await KeySet(fail, cooldown=60, maximum_age=60).find("one")
     assert refused.value.reason_name == "DEPENDENCY_UNAVAILABLE"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"kty": "OKP", "crv": "X25519", "x": "A" * 43},
+        {"kty": "OKP", "crv": "X25519", "x": "A" * 43, "alg": "ECDH-ES"},
+        {"kty": "RSA", "n": "AQAB", "e": "Aw", "alg": "RSA-OAEP"},
+        {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"},
+        {"kty": "RSA", "n": "AQAB", "e": "Aw", "alg": ["RS256"]},
+        {"kty": "oct"},
+        {"kty": "tomorrow's"},
+        {},
+        "no object",
+        None,
+    ],
+)
+async def test_a_key_that_is_of_no_use_here_takes_none_of_the_others_along(other: object) -> None:
+    issuer = _Issuer()
+    issuer.answers.set()
+    listed = json.loads(issuer.text)["keys"]
+    named = {**other, "kid": "other"} if isinstance(other, dict) else other
+    issuer.text = json.dumps({"keys": [named, *listed]})
+    keys = KeySet(issuer.read, cooldown=60, maximum_age=60)
+    assert await keys.find("one") is not None
+    assert await keys.find("other") is None
+
+
+@pytest.mark.parametrize("named", [["one"], 1, {}])
+async def test_a_key_whose_id_is_no_text_is_left_out(named: object) -> None:
+    issuer = _Issuer()
+    issuer.answers.set()
+    [listed] = json.loads(issuer.text)["keys"]
+    issuer.text = json.dumps({"keys": [{**listed, "kid": named}, listed]})
+    assert await KeySet(issuer.read, cooldown=60, maximum_age=60).find("one") is not None
+
+
+@pytest.mark.parametrize(
+    "answer", ["{}", "[]", "null", "", '{"keys": {}}', '{"keys": null}', "[" * 100_000]
+)
+async def test_an_answer_that_is_no_key_set_takes_no_known_key_away(answer: str) -> None:
+    issuer = _Issuer()
+    issuer.answers.set()
+    keys = KeySet(issuer.read, cooldown=0, maximum_age=60)
+    await keys.find("one")
+    issuer.text = answer
+    assert await keys.find("made-up") is None
+    assert issuer.asked == 2
+    assert await keys.find("one") is not None
