@@ -180,15 +180,27 @@ async def test_what_was_said_on_different_days_is_told_apart(
 async def test_what_is_refused_comes_back_with_the_reason(open_tab: OpenTab) -> None:
     ivan = await open_tab("ivan")
     await ivan.begin()
-    await ivan.field.fill("Before the gap, after the gap.")
-    await ivan.field.evaluate(
-        "field => { field.setRangeText('\\0', 14, 15);"
-        " field.dispatchEvent(new Event('input', { bubbles: true })); }"
-    )
-    await ivan.page.get_by_role("button", name="Send").click()
+    await _write_what_is_refused(ivan, "Before the gap, after the gap.")
     await expect(ivan.page.get_by_role("alert")).to_contain_text("This was not sent.")
     await expect(ivan.messages).to_have_count(0)
     await expect(ivan.field).to_have_value("Before the gap\0 after the gap.")
+
+
+async def test_what_is_refused_is_kept_beside_what_was_written_meanwhile(
+    open_tab: OpenTab,
+) -> None:
+    ilse = await open_tab("ilse")
+    await ilse.begin()
+    await ilse.page.context.set_offline(True)
+    await _write_what_is_refused(ilse, "First, before.")
+    await _write_what_is_refused(ilse, "Second, after it.")
+    await ilse.page.get_by_role("link", name="Search").click()
+    await ilse.conversations.first.click()
+    await ilse.field.fill("Third.")
+    await ilse.page.context.set_offline(False)
+    await expect(ilse.field).to_have_value("First\0 before.\n\nSecond\0 after it.\n\nThird.")
+    await expect(ilse.page.get_by_role("alert")).to_contain_text("This was not sent.")
+    await expect(ilse.messages).to_have_count(0)
 
 
 async def test_a_message_that_is_too_long_is_told_before_it_is_sent(open_tab: OpenTab) -> None:
@@ -199,6 +211,17 @@ async def test_a_message_that_is_too_long_is_told_before_it_is_sent(open_tab: Op
     await expect(jana.page.get_by_role("button", name="Send")).to_be_enabled()
     await jana.field.fill("🔥" * 50_001)
     await expect(jana.page.get_by_role("button", name="Send")).to_be_disabled()
+
+
+async def _write_what_is_refused(tab: Tab, text: str) -> None:
+    """Writes a text with a character in place of its comma that no message may hold."""
+    await tab.field.fill(text)
+    await tab.field.evaluate(
+        "(field, comma) => { field.setRangeText('\\0', comma, comma + 1);"
+        " field.dispatchEvent(new Event('input', { bubbles: true })); }",
+        text.index(","),
+    )
+    await tab.page.get_by_role("button", name="Send").click()
 
 
 async def _read(download: Download, folder: Path) -> Any:  # noqa: ANN401 - as json.loads

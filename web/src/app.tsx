@@ -2,6 +2,7 @@ import { createInglenook, type ErasureReceipt, RespondService } from "inglenook"
 import { InglenookProvider } from "inglenook/react";
 import { type ReactNode, useEffect, useState } from "react";
 import { ErasedPage } from "./account/erasure";
+import { Drafts, DraftsProvider } from "./conversation/drafts";
 import { Replies, RepliesProvider } from "./conversation/replies";
 import { DeletionWindow } from "./sessions/deletion";
 import { Shell } from "./shell/shell";
@@ -55,17 +56,20 @@ function SignedIn(props: {
     createInglenook({ baseUrl: location.origin, getToken, live: { hidden: HIDDEN } }),
   );
   const [replies] = useState(() => new Replies(client, answered));
+  const [drafts] = useState(() => new Drafts());
   useEffect(() => () => client.close(), [client]);
   return (
     <InglenookProvider client={client}>
       <RepliesProvider value={replies}>
-        <DeletionWindow>
-          <Shell
-            onSignOut={props.onSignOut}
-            onErased={props.onErased}
-            renewSignIn={() => getToken({ fresh: true })}
-          />
-        </DeletionWindow>
+        <DraftsProvider value={drafts}>
+          <DeletionWindow>
+            <Shell
+              onSignOut={props.onSignOut}
+              onErased={props.onErased}
+              renewSignIn={() => getToken({ fresh: true })}
+            />
+          </DeletionWindow>
+        </DraftsProvider>
       </RepliesProvider>
     </InglenookProvider>
   );

@@ -1,47 +1,37 @@
 import { codePoints } from "inglenook";
-import { useInglenook } from "inglenook/react";
 import {
   type FormEvent,
   type KeyboardEvent,
   type ReactNode,
-  useEffect,
   useRef,
-  useState,
+  useSyncExternalStore,
 } from "react";
 import { advice } from "../shell/advice";
-import { type Draft, draftsOf } from "./drafts";
+import { useDrafts } from "./drafts";
 import { useReplies } from "./replies";
 
 const LONGEST = 50_000;
 const TELL_FROM = 45_000;
-const NOTHING: Draft = { text: "", problem: "" };
 
 /** Where the person writes. What is refused comes back here with the reason. */
 export function Composer(props: { sessionId: string }): ReactNode {
   const { sessionId } = props;
-  const drafts = draftsOf(useInglenook());
+  const drafts = useDrafts();
   const replies = useReplies();
-  const [draft, setDraft] = useState(drafts.get(sessionId) ?? NOTHING);
+  const draft = useSyncExternalStore(drafts.subscribe, () => drafts.of(sessionId));
   const field = useRef<HTMLTextAreaElement>(null);
   const length = draft.text.length > TELL_FROM ? codePoints(draft.text) : 0;
   const tooLong = length > LONGEST;
-
-  useEffect(() => {
-    drafts.set(sessionId, draft);
-  }, [drafts, sessionId, draft]);
 
   const say = () => {
     const text = draft.text.trim();
     if (text === "" || tooLong) {
       return;
     }
-    setDraft(NOTHING);
+    drafts.write(sessionId, "");
     replies.say(sessionId, text).catch((error: unknown) => {
-      const written = drafts.get(sessionId)?.text;
-      const refused = { text: written || text, problem: `This was not sent. ${advice(error)}` };
       // Also when the person is elsewhere by now: they find it when they are back.
-      drafts.set(sessionId, refused);
-      setDraft(refused);
+      drafts.giveBack(sessionId, text, `This was not sent. ${advice(error)}`);
     });
     field.current?.focus();
   };
@@ -74,7 +64,7 @@ export function Composer(props: { sessionId: string }): ReactNode {
           placeholder="Write what is on your mind"
           aria-describedby="message-hint"
           aria-invalid={tooLong || undefined}
-          onChange={(event) => setDraft({ text: event.target.value, problem: "" })}
+          onChange={(event) => drafts.write(sessionId, event.target.value)}
           onKeyDown={press}
         />
       </div>
