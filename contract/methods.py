@@ -44,6 +44,8 @@ class Method:
     allow: frozenset[Access.ValueType]
     callers: frozenset[str]
     """The services that may call it, of those that `allow` lets in; empty for every service."""
+    passed_on_by: frozenset[str]
+    """The services that pass on the token of a service that called them."""
     bookkeeping: bool
     """Whether it is the services' own bookkeeping: calls by services are not recorded."""
     routes: tuple[Route, ...]
@@ -126,6 +128,7 @@ def _method(service: str, method: MethodDescriptor) -> Method:
         server_streaming=method.server_streaming,
         allow=allow,
         callers=callers,
+        passed_on_by=frozenset(options.Extensions[access_pb2.passed_on_by]),
         bookkeeping=bookkeeping,
         routes=tuple(_routes(options)),
         idempotent=options.idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN,

@@ -47,7 +47,13 @@ from services.runtime.identity import Call, Identity, current_call
 from services.runtime.locking import person_locked
 from services.runtime.logs import call_log
 from services.runtime.telemetry import calls
-from services.runtime.tokens import TokenVerifier, token_expired, token_missing
+from services.runtime.tokens import (
+    TokenVerifier,
+    token_expired,
+    token_misplaced,
+    token_missing,
+)
+from services.runtime.transport import names_shown
 
 _log = logging.getLogger(__name__)
 
@@ -79,17 +85,21 @@ class CallInterceptor(AsyncServerInterceptor):
         verifier: TokenVerifier,
         locked: Container[UUID | None],
         recorded: RecordedCalls,
+        *,
+        is_certified: bool,
     ) -> None:
         """Takes the methods that may be called at all, who verifies tokens, and who is locked.
 
-        `recorded` are the calls that people find in their access logs. Each method's rules are
-        compiled here, so that a rule that cannot be is found at the start and not by the first
-        caller.
+        `recorded` are the calls that people find in their access logs. `is_certified` says that
+        whoever is heard has shown a certificate, which a service's token must agree with. Each
+        method's rules are compiled here, so that a rule that cannot be is found at the start and
+        not by the first caller.
         """
         self._guarded = {guarded.method.path: guarded for guarded in methods}
         self._verifier = verifier
         self._locked = locked
         self._recorded = recorded
+        self._is_certified = is_certified
         self._validator = Validator()
         for guarded in self._guarded.values():
             self._validator.collect_violations(guarded.request())
@@ -112,7 +122,7 @@ class CallInterceptor(AsyncServerInterceptor):
         current_call.set(Call(request_id=request_id))
         try:
             guarded = self._guard_of(method_name)
-            identity = await self._admit(guarded.method, metadata, request_id)
+            identity = await self._admit(guarded.method, context, metadata, request_id)
             if guarded.method.client_streaming:
                 arriving = until_half_closed(request_or_iterator, context)
                 sent = self._admission(identity).parts_of(arriving)
@@ -141,7 +151,11 @@ class CallInterceptor(AsyncServerInterceptor):
         return guarded
 
     async def _admit(
-        self, method: Method, metadata: dict[str, str | bytes], request_id: str
+        self,
+        method: Method,
+        context: "aio.ServicerContext[Any, Any]",
+        metadata: dict[str, str | bytes],
+        request_id: str,
     ) -> Identity | None:
         """Who calls, if the contract lets them.
 
@@ -152,6 +166,8 @@ class CallInterceptor(AsyncServerInterceptor):
             return None
         token = _bearer_token(metadata)
         identity = await self._verifier.verify(token)
+        if self._is_certified and not _is_in_place(method, identity, context):
+            raise token_misplaced()
         kinds = {_USER} if identity.service is None else {_SERVICE}
         if identity.service is not None and identity.user_id is not None:
             kinds.add(_DELEGATE)
@@ -215,6 +231,15 @@ def _field_violation(violation: Violation) -> FieldViolation:
         description=found.message,
         rule=found.rule_id,
     )
+
+
+def _is_in_place(
+    method: Method, identity: Identity, context: "aio.ServicerContext[Any, Any]"
+) -> bool:
+    """Whether a service's token came with a certificate that may carry it; people's always did."""
+    if identity.service is None:
+        return True
+    return not names_shown(context).isdisjoint({identity.service, *method.passed_on_by})
 
 
 def _is_among(callers: frozenset[str], service: str | None) -> bool:

@@ -95,7 +95,13 @@ async def serve(
         server = aio.server(
             interceptors=[
                 *traces.server_interceptors,
-                CallInterceptor(guarded, verifier, implementation.locked, recorded),
+                CallInterceptor(
+                    guarded,
+                    verifier,
+                    implementation.locked,
+                    recorded,
+                    is_certified=settings.tls_ca_file is not None,
+                ),
             ],
             # Workers share a port; two servers by mistake would share its calls.
             options=[*_OPTIONS, ("grpc.so_reuseport", int(settings.worker_socket is not None))],

@@ -64,6 +64,15 @@ def token_invalid() -> Refusal:
     )
 
 
+def token_misplaced() -> Refusal:
+    """The token is a service's, and came with the certificate of another part."""
+    return Refusal(
+        grpc.StatusCode.UNAUTHENTICATED,
+        Reason.REASON_TOKEN_INVALID,
+        "The token is of another part than the connection. Call with a service's own certificate.",
+    )
+
+
 class TokenVerifier:
     """Tells who a token's bearer is, by what trusted issuers say."""
 

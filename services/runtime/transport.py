@@ -6,6 +6,7 @@ is the one that was there at its start.
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import grpc
 from grpc import aio
@@ -13,6 +14,9 @@ from grpc import aio
 from services.runtime.settings import TransportSettings
 
 _log = logging.getLogger(__name__)
+
+_ALTERNATIVE_NAMES = "x509_subject_alternative_name"
+"""What gRPC calls them that it found in a caller's certificate."""
 
 
 def listen(server: aio.Server, address: str, settings: TransportSettings) -> None:
@@ -52,6 +56,12 @@ def channel_credentials(settings: TransportSettings) -> grpc.ChannelCredentials 
     return grpc.ssl_channel_credentials(
         settings.tls_ca_file.read_bytes(), key.read_bytes(), certificate.read_bytes()
     )
+
+
+def names_shown(context: "aio.ServicerContext[Any, Any]") -> frozenset[str]:
+    """The names in the certificate that the caller of a call showed; none in plaintext."""
+    names = context.auth_context().get(_ALTERNATIVE_NAMES, ())
+    return frozenset(name.decode(errors="replace") for name in names)
 
 
 class _Shown:

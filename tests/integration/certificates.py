@@ -7,7 +7,19 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from services.runtime.settings import TransportSettings
+
 _LIFETIME = timedelta(days=1)
+
+
+def transport_with(folder: Path, part: str) -> TransportSettings:
+    """The settings of a part whose certificates `deploy.certificates` made in a folder."""
+    tls = folder / part / "tls"
+    return TransportSettings(
+        tls_certificate_file=tls / "certificate.pem",
+        tls_key_file=tls / "key.pem",
+        tls_ca_file=tls / "ca.pem",
+    )
 
 
 class Authority:

@@ -16,17 +16,9 @@ from local.stack import Stack, free_ports
 from services.runtime.probe import is_serving
 from services.runtime.settings import TransportSettings
 from tests.integration.calls import Person
+from tests.integration.certificates import transport_with
 from tests.integration.eventually import eventually
 from tests.integration.replicas import start_replica
-
-
-def transport_of(folder: Path, part: str) -> TransportSettings:
-    tls = folder / part / "tls"
-    return TransportSettings(
-        tls_certificate_file=tls / "certificate.pem",
-        tls_key_file=tls / "key.pem",
-        tls_ca_file=tls / "ca.pem",
-    )
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +40,7 @@ def strangers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def secured(stack: Stack, certificates: Path) -> Iterator[str]:
     """The address of a messages service that speaks TLS."""
     port = free_ports().messages
-    settings = transport_of(certificates, "messages").model_dump(
+    settings = transport_with(certificates, "messages").model_dump(
         include={"tls_certificate_file", "tls_key_file", "tls_ca_file"}, mode="json"
     )
     process = start_replica(stack, port, **settings)
@@ -60,7 +52,7 @@ def secured(stack: Stack, certificates: Path) -> Iterator[str]:
 def test_a_service_hears_those_with_a_certificate_of_its_authority_and_nobody_else(
     secured: str, certificates: Path, strangers: Path
 ) -> None:
-    known, stranger = (transport_of(folder, "messages") for folder in (certificates, strangers))
+    known, stranger = (transport_with(folder, "messages") for folder in (certificates, strangers))
     assert is_serving(secured, known)
     assert not is_serving(secured, stranger)
     assert not is_serving(secured, stranger.model_copy(update={"tls_ca_file": known.tls_ca_file}))
@@ -69,7 +61,7 @@ def test_a_service_hears_those_with_a_certificate_of_its_authority_and_nobody_el
 
 def test_a_service_is_known_by_its_own_name_alone(secured: str, certificates: Path) -> None:
     # The probe asks for the name of its own certificate.
-    assert not is_serving(secured, transport_of(certificates, "sessions"))
+    assert not is_serving(secured, transport_with(certificates, "sessions"))
 
 
 def test_a_renewed_certificate_is_shown_without_a_restart(secured: str, certificates: Path) -> None:
@@ -80,7 +72,7 @@ def test_a_renewed_certificate_is_shown_without_a_restart(secured: str, certific
     renewed = x509.load_pem_x509_certificate((tls / "certificate.pem").read_bytes()).serial_number
     assert renewed != before
     assert _serial_shown(secured, certificates) == renewed
-    assert is_serving(secured, transport_of(certificates, "messages"))
+    assert is_serving(secured, transport_with(certificates, "messages"))
 
 
 def test_make_certs_has_every_call_between_the_parts_go_over_tls(reachable: Path) -> None:

@@ -1,0 +1,136 @@
+"""Where the parts speak TLS, a service's token counts with that service's own certificate alone."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import grpc
+import pytest
+from inglenook.access.v1.access_pb2 import Access
+from inglenook.messages.v1.messages_pb2 import AppendMessageRequest, ListMessagesRequest
+from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
+from inglenook.sessions.v1.sessions_pb2 import CompleteSessionRequest, GetSessionRequest
+from inglenook.sessions.v1.sessions_pb2_grpc import SessionsServiceStub
+from inglenook.users.v1.users_pb2 import GetMeRequest
+from inglenook.users.v1.users_pb2_grpc import UsersServiceStub
+
+from contract.folders import DESCRIPTORS
+from contract.methods import Method, load_methods
+from deploy.certificates import PARTS, make_certificates
+from local.home import PROGRAMS
+from local.stack import Stack, free_ports
+from services.runtime.transport import channel_credentials, channel_options
+from tests.integration.calls import Person, Refused, program_of, refusal_over_grpc
+from tests.integration.certificates import transport_with
+
+MISPLACED = Refused("UNAUTHENTICATED", "TOKEN_INVALID")
+OPEN_TO_SERVICES = [
+    method
+    for method in load_methods(DESCRIPTORS)
+    if method.allow & {Access.ACCESS_SERVICE, Access.ACCESS_DELEGATE}
+]
+
+
+@pytest.fixture(scope="module")
+def certified(reachable_to_all: Path) -> Iterator[Stack]:
+    """A stack whose parts speak TLS with each other."""
+    home = reachable_to_all / "home"
+    make_certificates(home / "secrets" / "certificates")
+    with Stack(home, free_ports()) as running:
+        yield running
+
+
+@pytest.fixture
+def name() -> str:
+    return f"someone-{uuid4()}"
+
+
+@pytest.fixture
+def someone(certified: Stack, name: str) -> Iterator[Person]:
+    with closing(Person(certified, name)) as signed_in:
+        yield signed_in
+
+
+def _channel(stack: Stack, service: str, part: str) -> grpc.Channel:
+    """A channel to a service, with the certificate of a part."""
+    credentials = channel_credentials(transport_with(stack.home.certificates, part))
+    assert credentials is not None
+    address = stack.ports.address(service)
+    return grpc.secure_channel(address, credentials, options=channel_options(service))
+
+
+def _token_of(stack: Stack, service: str, someone: Person) -> tuple[tuple[str, str], ...]:
+    person = UUID(someone.call("GET", "/v1/me")["user"]["userId"])
+    token = stack.home.service_tokens(service).token(acting_for=person)
+    return (("authorization", f"Bearer {token}"),)
+
+
+def _refused(call: Any, request: Any, metadata: Any) -> Refused:  # noqa: ANN401 - any method's
+    with pytest.raises(grpc.RpcError) as refused:
+        call(request, metadata=metadata, timeout=20)
+    return refusal_over_grpc(refused.value)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_services_token_counts_with_its_own_certificate_and_no_other(
+    certified: Stack, someone: Person, part: str
+) -> None:
+    session = someone.new_session()
+    someone.say(session, "It has been a long day.")
+    asked = ListMessagesRequest(session_id=session)
+    with _channel(certified, "messages", part) as channel:
+        call: Any = MessagesServiceStub(channel).ListMessages
+        for service in PROGRAMS:
+            metadata = _token_of(certified, service, someone)
+            if service == part:
+                read = call(asked, metadata=metadata, timeout=20)
+                assert [message.content for message in read.messages] == ["It has been a long day."]
+            else:
+                assert _refused(call, asked, metadata) == MISPLACED
+    actors = {one["actor"]["name"] for one in someone.call("GET", "/v1/me/accessLog")["entries"]}
+    assert actors == {part} & set(PROGRAMS)
+
+
+@pytest.mark.parametrize(
+    "method", OPEN_TO_SERVICES, ids=lambda method: f"{method.service}/{method.name}"
+)
+def test_every_method_that_is_open_to_services_asks_for_the_certificate_of_the_token(
+    certified: Stack, someone: Person, method: Method
+) -> None:
+    metadata = _token_of(certified, "responder", someone)
+    with _channel(certified, program_of(method), "users") as channel:
+        shape = "stream" if method.client_streaming else "unary"
+        shape += "_stream" if method.server_streaming else "_unary"
+        call: Any = getattr(channel, shape)(method.path)
+        request = iter([b""]) if method.client_streaming else b""
+        with pytest.raises(grpc.RpcError) as refused:
+            next(call(request, metadata=metadata, timeout=20))
+    assert refusal_over_grpc(refused.value) == MISPLACED
+
+
+def test_what_messages_was_called_with_it_passes_on_to_ask_whose_session_it_is_and_for_no_more(
+    certified: Stack, someone: Person
+) -> None:
+    session = someone.new_session()
+    metadata = _token_of(certified, "responder", someone)
+    with _channel(certified, "messages", "responder") as channel:
+        # The first in its session: messages asks sessions about it with the responder's token.
+        append = AppendMessageRequest(session_id=session, content="How was your day?")
+        MessagesServiceStub(channel).AppendMessage(append, metadata=metadata, timeout=20)
+    with _channel(certified, "sessions", "messages") as channel:
+        sessions: Any = SessionsServiceStub(channel)
+        sessions.GetSession(GetSessionRequest(session_id=session), metadata=metadata, timeout=20)
+        complete = CompleteSessionRequest(session_id=session)
+        assert _refused(sessions.CompleteSession, complete, metadata) == MISPLACED
+
+
+def test_a_persons_token_is_passed_on_by_every_part(
+    certified: Stack, someone: Person, name: str
+) -> None:
+    metadata = (("authorization", f"Bearer {certified.token(name)}"),)
+    for part in PARTS:
+        with _channel(certified, "users", part) as channel:
+            me = UsersServiceStub(channel).GetMe(GetMeRequest(), metadata=metadata, timeout=20)
+            assert me.user.user_id == someone.call("GET", "/v1/me")["user"]["userId"]
