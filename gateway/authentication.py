@@ -154,6 +154,8 @@ def _key_set_cluster(name: str, url: str) -> dict[str, object]:
     cluster: dict[str, object] = {
         "name": name,
         "type": "STRICT_DNS",
+        # By default IPv6 alone where a name has both, and many hosts have no way there.
+        "dns_lookup_family": "V4_PREFERRED",
         "load_assignment": {
             "cluster_name": name,
             "endpoints": [

@@ -60,6 +60,7 @@ def collector_clusters(settings: TracingSettings) -> list[dict[str, object]]:
     cluster: dict[str, object] = {
         "name": _COLLECTOR,
         "type": "STRICT_DNS",
+        "dns_lookup_family": "V4_PREFERRED",
         "load_assignment": {
             "cluster_name": _COLLECTOR,
             "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}],
