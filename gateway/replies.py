@@ -29,6 +29,8 @@ _IS_GRPC = (
 _PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 """What stands in a `grpc-message` as it is (gRPC's HTTP/2 mapping, "Percent-Encoded")."""
 _NOT_ADMITTED = "response.code_details.startsWith('jwt_authn_access_denied')"
+_NO_KEYS = "response.code_details.contains('Jwks_remote_fetch_is_failed')"
+"""Envoy's own words: whether the token is good cannot be told, since its issuer does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ def rate_limited(retry_seconds: int) -> Refusal:
 
 
 _REPLIES = (
+    _Reply(f"{_NOT_ADMITTED} && {_NO_KEYS}", 503, dependency_unavailable()),
     _Reply(f"{_NOT_ADMITTED} && response.code_details.contains('missing')", 401, token_missing()),
     _Reply(f"{_NOT_ADMITTED} && response.code_details.contains('expired')", 401, token_expired()),
     _Reply(_NOT_ADMITTED, 401, token_invalid()),

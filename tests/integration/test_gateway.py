@@ -68,19 +68,23 @@ class _Echo(grpc.GenericRpcHandler):
 
 @pytest.fixture(scope="module")
 def issuers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, SigningKey]]:
-    """Two issuers, one with its keys in a file and one with its keys at a URL, and a stranger."""
+    """Issuers: with keys in a file, at a URL, and where nobody answers any more; and a stranger."""
     folder = tmp_path_factory.mktemp("issuer")
     keys: dict[str, SigningKey] = {
         "by-file": ec.generate_private_key(ec.SECP256R1()),
         "by-url": ed25519.Ed25519PrivateKey.generate(),
+        "silent": ec.generate_private_key(ec.SECP256R1()),
         "stranger": ec.generate_private_key(ec.SECP256R1()),
     }
     write_signing_key(folder, "by-file", keys["by-file"])
+    with closing(KeyServer()) as gone:
+        silent = gone.url
     with closing(KeyServer()) as server:
         server.keys["by-url"] = keys["by-url"]
         trusted = [
             {"issuer": "by-file", "jwks_file": str(folder / "jwks.json"), "audiences": ["app"]},
             {"issuer": "by-url", "jwks_url": server.url, "authorized_parties": ["app"]},
+            {"issuer": "silent", "jwks_url": silent, "audiences": ["app"]},
         ]
         with pytest.MonkeyPatch.context() as environment:
             environment.setenv("INGLENOOK_ISSUERS", json.dumps(trusted))
@@ -124,15 +128,26 @@ def test_a_method_that_is_added_to_the_contract_is_served_as_it_is(echo_gateway:
 def test_each_of_several_issuers_is_trusted_and_nobody_else(
     echo_gateway: str, issuers: dict[str, SigningKey], issuer: str, status: int
 ) -> None:
-    key = issuers[issuer]
-    claims = {"iss": issuer, "sub": "ann", "aud": "app", "azp": "app", "exp": time.time() + 60}
-    token = jwt.encode(claims, key, algorithm_of(key), headers={"kid": issuer})
-    answer = httpx.get(
-        f"{echo_gateway}/v1/tell/hello", headers={"authorization": f"Bearer {token}"}
-    )
+    token = _token(issuers[issuer], issuer)
+    answer = httpx.get(f"{echo_gateway}/v1/tell/hello", headers={"authorization": token})
     assert answer.status_code == status
     if status == 401:
         assert refusal_in(answer) == Refused("UNAUTHENTICATED", "TOKEN_INVALID")
+
+
+def test_while_an_issuer_does_not_answer_people_come_again_and_need_not_sign_in(
+    echo_gateway: str, issuers: dict[str, SigningKey]
+) -> None:
+    token = _token(issuers["silent"], "silent")
+    unavailable = Refused("UNAVAILABLE", "DEPENDENCY_UNAVAILABLE")
+    answer = httpx.get(f"{echo_gateway}/v1/tell/hello", headers={"authorization": token})
+    assert answer.status_code == 503
+    assert refusal_in(answer) == unavailable
+    with grpc.insecure_channel(echo_gateway.removeprefix("http://")) as channel:
+        tell: Any = channel.unary_unary("/inglenook.echo.v1.EchoService/Tell")
+        with pytest.raises(grpc.RpcError) as refused:
+            tell(b"", metadata=(("authorization", token),))
+    assert refusal_over_grpc(refused.value) == unavailable
 
 
 def test_an_issuers_token_does_not_pass_as_anothers(
@@ -239,6 +254,13 @@ def test_a_new_key_of_an_issuer_is_accepted_without_a_restart(stack: Stack) -> N
             return
         time.sleep(0.1)
     raise AssertionError("the new key was not picked up")
+
+
+def _token(key: SigningKey, issuer: str) -> str:
+    """An `authorization` that an issuer gave to Ann."""
+    claims = {"iss": issuer, "sub": "ann", "aud": "app", "azp": "app", "exp": time.time() + 60}
+    token = jwt.encode(claims, key, algorithm_of(key), headers={"kid": issuer})
+    return f"Bearer {token}"
 
 
 def _replace(path: Path, text: str) -> None:
