@@ -15,6 +15,7 @@ from inglenook.sessions.v1.sessions_pb2 import RecordActivityRequest, SessionAct
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    FromClause,
     Uuid,
     bindparam,
     column,
@@ -24,6 +25,7 @@ from sqlalchemy import (
     select,
     tuple_,
 )
+from sqlalchemy.sql.selectable import CTE
 
 from services.messages.tables import CONVERSATIONS, OUTBOX
 from services.runtime.database import Database, statement
@@ -39,6 +41,12 @@ ACTIVITY = "activity"
 
 BATCH = 500
 """How many conversations are told of at once."""
+
+
+def owing_activity(source: FromClause) -> CTE:
+    """For a statement that adds or deletes messages: owes `ACTIVITY` of the conversations in it."""
+    # What was set aside is not tried anew by an append, which would have to wait for the relay.
+    return OUTBOX.owing(ACTIVITY, source, revives=False)
 
 
 @dataclass(frozen=True, slots=True)

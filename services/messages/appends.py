@@ -31,8 +31,8 @@ from sqlalchemy import (
     update,
 )
 
-from services.messages.activity import ACTIVITY
-from services.messages.tables import CONVERSATIONS, MESSAGES, OUTBOX, Conversation, MessageRow
+from services.messages.activity import owing_activity
+from services.messages.tables import CONVERSATIONS, MESSAGES, Conversation, MessageRow
 from services.runtime.database import Parameters, statement
 from services.runtime.telemetry.traces import traces
 
@@ -218,7 +218,7 @@ _adding = (
     .from_select(_INSERTED, select(*(_placed.c[name] for name in _INSERTED)))
     .cte("adding")
 )
-_owing = OUTBOX.owing(ACTIVITY, _added)
+_owing = owing_activity(_added)
 APPEND_ALL = statement(
     select(*(_placed.c[name] for name in _PlacedRow.__match_args__)).add_cte(
         _counting, _adding, _owing

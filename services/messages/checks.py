@@ -2,8 +2,9 @@
 
 from sqlalchemy import Text, case, func, literal, select
 
+from services.messages.erasing import PURGE
 from services.messages.sizes import CONVERSATION_BYTES
-from services.messages.tables import CONVERSATIONS, DATA_KEYS, MESSAGES
+from services.messages.tables import CONVERSATIONS, DATA_KEYS, ERASED, MESSAGES, OUTBOX
 from services.runtime.checks import Check, DifferenceRow
 from services.runtime.database import statement
 
@@ -110,6 +111,32 @@ CHECKS = (
                 .exists()
             )
             .group_by(_KEY.session_id, _KEY.user_id),
+            DifferenceRow,
+        ),
+    ),
+    Check(
+        "nothing is left of an erased person",
+        statement(
+            select(
+                _CONVERSATION.user_id.cast(Text).label("about"),
+                func.count().label("found"),
+                literal(0).label("expected"),
+            )
+            .select_from(
+                CONVERSATIONS.join(ERASED.table, ERASED.table.c.user_id == _CONVERSATION.user_id)
+            )
+            # What is still owed goes as soon as it is delivered.
+            .where(
+                ~select(literal(1))
+                .select_from(OUTBOX.table)
+                .where(
+                    OUTBOX.table.c.session_id == _CONVERSATION.session_id,
+                    OUTBOX.table.c.user_id == _CONVERSATION.user_id,
+                    OUTBOX.table.c.kind == PURGE,
+                )
+                .exists()
+            )
+            .group_by(_CONVERSATION.user_id),
             DifferenceRow,
         ),
     ),

@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, and_, bindparam, delete, func, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
+from services.messages.store import LOCK
 from services.messages.tables import (
     ACCESS_LOG,
     CONVERSATIONS,
@@ -191,6 +192,7 @@ class Erasing:
         """Erases a conversation; does nothing when that was done."""
         parameters = conversation.parameters
         async with self._database.transaction() as connection:
+            await fetch_all(connection, ERASED.hold, {"person": conversation.user_id})
             marked = await fetch_one(connection, _MARK, parameters)
             await fetch_all(connection, _ERASE_KEYS, parameters)
         if marked is not None:
@@ -241,6 +243,9 @@ class Purge:
                 done = await self._database.one(_PURGE_SOME, batch)
                 if done is None or done.count < _PURGED_AT_ONCE:
                     break
-            await self._database.one(_REMOVE, parameters)
+            # In one, behind the row's lock: whoever erases its person meanwhile waits, and owes the
+            # purge anew.
             named = OUTBOX.parameters(PURGE, [(session_id, user_id)])
-            await self._database.all(OUTBOX.settle, named)
+            await self._database.in_one_trip(
+                (LOCK, parameters), (_REMOVE, parameters), (OUTBOX.settle, named)
+            )

@@ -34,7 +34,7 @@ from sqlalchemy import (
     update,
 )
 
-from services.messages.activity import ACTIVITY
+from services.messages.activity import owing_activity
 from services.messages.sizes import THESE_PARTS_BYTES, THIS_MESSAGE_BYTES
 from services.messages.store import LOCK
 from services.messages.tables import (
@@ -43,7 +43,6 @@ from services.messages.tables import (
     IN_CONVERSATION,
     MESSAGE_COLUMNS,
     MESSAGES,
-    OUTBOX,
     PARTS,
     PERSON,
     SESSION,
@@ -134,7 +133,7 @@ _BEGIN = statement(
     insert(MESSAGES)
     .from_select(list(_BEGUN), select(*_BEGUN.values()))
     .returning(*MESSAGE_COLUMNS)
-    .add_cte(OUTBOX.owing(ACTIVITY, _beginning)),
+    .add_cte(owing_activity(_beginning)),
     MessageRow,
 )
 

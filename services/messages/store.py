@@ -31,7 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from services.messages.activity import ACTIVITY
+from services.messages.activity import owing_activity
 from services.messages.sizes import THESE_PARTS_BYTES, THIS_MESSAGE_BYTES
 from services.messages.tables import (
     CONVERSATIONS,
@@ -40,7 +40,6 @@ from services.messages.tables import (
     IN_CONVERSATION,
     MESSAGE_COLUMNS,
     MESSAGES,
-    OUTBOX,
     PARTS,
     PERSON,
     SESSION,
@@ -300,7 +299,7 @@ _DELETE = statement(
         **_NOT_WRITTEN,
     )
     .returning(*MESSAGE_COLUMNS)
-    .add_cte(_dropping, OUTBOX.owing(ACTIVITY, _deleting)),
+    .add_cte(_dropping, owing_activity(_deleting)),
     MessageRow,
 )
 

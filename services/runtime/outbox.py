@@ -134,10 +134,12 @@ class OutboxTable:
         self._describe_delivery()
         self._describe_administration()
 
-    def owing(self, kind: str, source: FromClause) -> CTE:
+    def owing(self, kind: str, source: FromClause, *, revives: bool = True) -> CTE:
         """For a statement that changes things: owes an event of each scope in `source`.
 
-        No scope may be twice in it. What is owed already stays as it is.
+        No scope may be twice in it. What is owed already stays as it is; but what was set aside is
+        tried anew, since there is something new to tell. A statement that must not wait for the
+        relay's locks does without (`revives`).
         """
         values = select(
             *(source.c[name] for name in self.scope),
@@ -147,12 +149,14 @@ class OutboxTable:
             literal(0),
         )
         names = [*self.scope, "kind", "create_time", "due_time", "tries"]
-        return (
-            insert(self.table)
-            .from_select(names, values)
-            .on_conflict_do_nothing()
-            .cte(f"owing_{kind}")
-        )
+        owed = insert(self.table).from_select(names, values)
+        if not revives:
+            return owed.on_conflict_do_nothing().cte(f"owing_{kind}")
+        return owed.on_conflict_do_update(
+            index_elements=[*self.scope, "kind"],
+            set_={"due_time": func.now(), "tries": 0, "set_aside_time": null()},
+            where=~self._waits,
+        ).cte(f"owing_{kind}")
 
     def named(self) -> FromClause:
         """The scopes that are a statement's parameters; see `parameters`."""

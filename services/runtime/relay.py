@@ -168,7 +168,13 @@ class Relay:
             again = [tuple(row.scope) for row in rows if row.tries]
             for first in range(0, len(again), _ALONE_AT_ONCE):
                 some = again[first : first + _ALONE_AT_ONCE]
-                await asyncio.gather(*(self._try(kind, delivery, [scope]) for scope in some))
+                ends = await asyncio.gather(
+                    *(self._try(kind, delivery, [scope]) for scope in some), return_exceptions=True
+                )
+                # Only now that none of them is under way any more.
+                for failure in ends:
+                    if failure is not None:
+                        raise failure
             if len(rows) < limit:
                 return
             after = (rows[-1].due_time, *rows[-1].scope)

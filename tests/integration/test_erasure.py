@@ -121,6 +121,39 @@ def test_what_races_an_erasure_leaves_nothing(stack: Stack, person: MakePerson) 
     eventually(lambda: tables_with(stack, "user_id", owner) == MEMORY)
 
 
+def test_an_erasure_while_a_deleted_session_is_purged_leaves_nothing(
+    stack: Stack, person: MakePerson
+) -> None:
+    name = f"erased-{uuid4()}"
+    owner = user_id_of(DEVELOPMENT_ISSUER, name)
+    someone = person(name)
+    session = someone.new_session()
+    someone.say(session, "hello")
+    someone.call("DELETE", f"/v1/sessions/{session}")
+    eventually(lambda: owed(stack) == 0)
+    event = "FROM messages.outbox WHERE session_id = %s"
+    waiting = (
+        "SELECT 1 FROM pg_stat_activity"
+        " WHERE application_name = 'messages' AND wait_event_type = 'Lock'"
+    )
+    with psycopg.connect(stack.admin_url) as settling, ThreadPoolExecutor() as callers:
+        settling.execute(
+            "INSERT INTO messages.outbox (session_id, user_id, kind, create_time, due_time, tries)"
+            " VALUES (%s, %s, 'purge', now(), now() + interval '1 second', 0)",
+            (session, owner),
+        )
+        settling.commit()
+        # The purge is done, and just about to be settled.
+        settling.execute(f"SELECT 1 {event} FOR UPDATE".encode(), (session,))
+        eventually(lambda: len(rows(stack, waiting)) == 1)
+        erasing = callers.submit(_erase, someone)
+        erased = "SELECT 1 FROM messages.erased_people WHERE user_id = %s"
+        eventually(lambda: len(rows(stack, waiting)) == 2 or len(rows(stack, erased, owner)) == 1)
+        settling.rollback()
+        erasing.result()
+    eventually(lambda: tables_with(stack, "user_id", owner) == MEMORY)
+
+
 def test_what_was_said_is_not_seen_as_nothing_said_while_sessions_know_no_better(
     stack: Stack, person: MakePerson
 ) -> None:

@@ -195,6 +195,25 @@ def test_what_was_set_aside_is_delivered_once_it_can_be(stack: Stack, poison: UU
     eventually(lambda: rows(stack, query, poison) == [])
 
 
+def test_what_was_set_aside_is_told_once_there_is_something_new(
+    stack: Stack, person: MakePerson
+) -> None:
+    alice = person("alice")
+    session, owner = alice.new_session(), alice.call("GET", "/v1/me")["user"]["userId"]
+    with psycopg.connect(stack.admin_url, autocommit=True) as database:
+        database.execute(
+            "INSERT INTO sessions.outbox"
+            " (user_id, session_id, kind, create_time, due_time, tries, set_aside_time)"
+            " VALUES (%s, %s, 'deletion', now(), now(), 16, now())",
+            (owner, session),
+        )
+    alice.say(session, "hello")
+    alice.call("DELETE", f"/v1/sessions/{session}")
+    eventually(lambda: _stored(stack, session) == 0)
+    query = "SELECT 1 FROM sessions.outbox WHERE session_id = %s"
+    eventually(lambda: rows(stack, query, session) == [])
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_service_says_what_it_owes(stack: Stack, service: str) -> None:
     eventually(lambda: owed(stack) == 0)
