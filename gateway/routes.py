@@ -14,6 +14,7 @@ from gateway.filters import (
 )
 from gateway.settings import GatewaySettings
 from gateway.upstreams import cluster_of
+from services.runtime.patience import TRIES
 
 _NOWHERE = {"cluster": "nowhere", "cluster_not_found_response_code": "NOT_FOUND"}
 """A route to nowhere and not a direct response, which would answer preflights too."""
@@ -83,7 +84,7 @@ def _retries(method: Method) -> dict[str, object]:
         retried += ",reset,unavailable"
     return {
         "retry_on": retried,
-        "num_retries": 4,
+        "num_retries": TRIES - 1,
         "retry_host_predicate": [
             {
                 "name": "envoy.retry_host_predicates.previous_hosts",

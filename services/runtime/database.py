@@ -24,6 +24,7 @@ from sqlalchemy.sql import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 
+from services.runtime.patience import AWAY_SECONDS, RECONNECT_SECONDS
 from services.runtime.telemetry.pools import show_pool
 from services.runtime.telemetry.traces import traces
 
@@ -39,8 +40,6 @@ _POOL_SECONDS = 10.0
 _OPEN_SECONDS = 30.0
 _CLOSE_SECONDS = 5.0
 _CONNECT_SECONDS = 5
-# A pool that cannot connect tries again this often, however long that has been so.
-_RECONNECT_SECONDS = 1.0
 _TRANSACTION_SECONDS = 15.0
 # Beyond what the server itself lets a transaction take.
 _ANSWER_SECONDS = 5.0
@@ -117,15 +116,18 @@ class Database:
         self.url = url
         self._name = name
         self._transaction_seconds = transaction_seconds
+        self._is_away = False
+        self._waiting: set[asyncio.Timeout] = set()
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             url,
             kwargs=self._connection_settings(),
             min_size=min(2, pool_size),
             max_size=pool_size,
             timeout=_POOL_SECONDS,
+            configure=self._note_connected,
             # The pool's own way is to wait twice as long after each failure.
-            reconnect_timeout=_RECONNECT_SECONDS,
-            reconnect_failed=AsyncConnectionPool.check,
+            reconnect_timeout=RECONNECT_SECONDS,
+            reconnect_failed=self._note_away,
             open=False,
         )
         show_pool(name, self._pool)
@@ -196,9 +198,9 @@ class Database:
         """A connection of the pool.
 
         Raises:
-            OperationalError: the database failed, or took too long: what was under way may have
-                been done or not.
-            PoolTimeout: there is no connection to be had.
+            OperationalError: the database is away, failed, or took too long: what was under way may
+                have been done or not.
+            PoolTimeout: all connections are in use for long.
         """
         connection = await self._open_connection()
         try:
@@ -220,11 +222,47 @@ class Database:
         a restart of the server they all are.
         """
         while True:
-            connection = await self._pool.getconn()
+            connection = await self._waited_for()
             if not _was_closed(connection):
                 return connection
             await connection.close()
             await self._pool.putconn(connection)
+
+    async def _waited_for(self) -> Connection:
+        """The next connection of the pool.
+
+        It is worth a wait where others use them all. Where nobody can connect, the wait is short,
+        also for who waits already when that is noticed.
+
+        Raises:
+            OperationalError: the database is away.
+            PoolTimeout: all connections are in use for long.
+        """
+        try:
+            async with asyncio.timeout(AWAY_SECONDS if self._is_away else None) as limit:
+                self._waiting.add(limit)
+                try:
+                    return await self._pool.getconn()
+                finally:
+                    self._waiting.discard(limit)
+        except TimeoutError as error:
+            raise OperationalError("nobody can connect to the database") from error
+
+    async def _note_away(self, pool: "AsyncConnectionPool[Connection]") -> None:
+        if not self._is_away:
+            self._is_away = True
+            self._let_wait_until(asyncio.get_running_loop().time() + AWAY_SECONDS)
+        await pool.check()
+
+    async def _note_connected(self, _connection: Connection) -> None:
+        self._is_away = False
+        self._let_wait_until(None)
+
+    def _let_wait_until(self, time: float | None) -> None:
+        for limit in self._waiting:
+            # Whose wait is over has not left yet.
+            if not limit.expired():
+                limit.reschedule(time)
 
     def _connection_settings(self) -> dict[str, Any]:
         # An acknowledged write is on disk, whatever the server's own default says.

@@ -60,10 +60,13 @@ _log = logging.getLogger(__name__)
 # Looked up once: finding an enum's value by its name takes as long as verifying a known token.
 _PUBLIC, _USER = Access.ACCESS_PUBLIC, Access.ACCESS_USER
 _SERVICE, _DELEGATE = Access.ACCESS_SERVICE, Access.ACCESS_DELEGATE
+_AWAY = Reason.REASON_DEPENDENCY_UNAVAILABLE
 _REQUEST_ID = "x-request-id"
 _REQUEST_ID_CHARACTERS = 64
 _STATUS_DETAILS = "grpc-status-details-bin"
 _RETRY_AFTER = "retry-after"
+# gRFC A6: libraries that call again by themselves do not.
+_NOT_AGAIN = ("grpc-retry-pushback-ms", "-1")
 # Not of the contract: the servers' own health and reflection, open to whoever reaches the port.
 _INFRASTRUCTURE = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 
@@ -356,6 +359,10 @@ async def _refuse(
     if refusal.retry_after is not None:
         # What the details say in JSON, HTTP says in a header (RFC 9110, 10.2.3), in whole seconds.
         told.append((_RETRY_AFTER, str(math.ceil(refusal.retry_after))))
+    if refusal.reason == _AWAY:
+        # This has waited already. If each caller in a row had it wait a few times over, the first
+        # one would wait for all of them.
+        told.append(_NOT_AGAIN)
     await context.abort(refusal.code, refusal.message, trailing_metadata=tuple(told))
 
 

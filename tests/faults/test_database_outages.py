@@ -12,10 +12,13 @@ import grpc
 import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from inglenook.messages.v1.messages_pb2 import GetMessageRequest
+from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
 from psycopg import OperationalError
 from sqlalchemy import Integer, literal_column, select
 
 from local.stack import Stack, free_ports
+from services.runtime import database as database_module
 from services.runtime import leadership
 from services.runtime.database import Database, statement
 from services.runtime.leadership import lead
@@ -23,7 +26,7 @@ from services.runtime.wakeups import CarrierError
 from services.runtime.wakeups import postgres as wakeups
 from services.runtime.wakeups.postgres import PostgresCarrier
 from tests.faults.proxy import Proxy
-from tests.integration.calls import Person
+from tests.integration.calls import Person, Refused, refusal_over_grpc
 from tests.integration.replicas import start_replica
 
 GUARD = 60.0
@@ -89,6 +92,67 @@ async def test_a_service_tries_to_connect_again_as_often_however_long_that_fails
             await link.more_came(6)
         link.heal()
         assert await database.one(ONE, {}) is not None
+
+
+async def test_who_waits_where_nobody_can_connect_is_told_and_does_not_wait_for_the_pool(
+    link: Proxy, linked_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "_POOL_SECONDS", 100 * GUARD)
+    async with asyncio.timeout(GUARD), Database(linked_url, pool_size=2, name="away") as database:
+        link.refuse()
+        # The first ones wait when it is noticed, the last one comes after that.
+        for _ in range(2):
+            assert all(await asyncio.gather(*(_is_told(database) for _ in range(POOL))))
+        link.heal()
+        await link.more_came(1)
+        assert await database.one(ONE, {}) is not None
+
+
+async def _is_told(database: Database) -> bool:
+    """Asks the database for something; gives whether it was told that there is none."""
+    try:
+        await database.one(ONE, {})
+    except OperationalError:
+        return True
+    return False
+
+
+async def test_who_waits_for_others_to_be_done_with_a_database_that_is_there_is_served(
+    link: Proxy, linked_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "AWAY_SECONDS", 0.0)
+    async with asyncio.timeout(GUARD), Database(linked_url, pool_size=1, name="busy") as database:
+        async with database.transaction():
+            waiting = asyncio.create_task(_is_told(database))
+            await asyncio.sleep(0.5)
+            assert not waiting.done()
+        assert not await waiting
+
+
+async def test_a_call_that_waited_for_the_database_is_not_made_again_by_its_callers_library(
+    stack: Stack, link: Proxy, linked_url: str
+) -> None:
+    port = free_ports().gateway
+    process = await asyncio.to_thread(start_replica, stack, port, database_url=linked_url)
+    metadata = (("authorization", f"Bearer {stack.token('alice')}"),)
+    try:
+        async with (
+            asyncio.timeout(GUARD),
+            grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+        ):
+            link.refuse()
+            call: Any = MessagesServiceStub(channel).GetMessage(
+                GetMessageRequest(session_id=str(uuid4()), message_id=str(uuid4())),
+                metadata=metadata,
+            )
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await call
+    finally:
+        process.terminate()
+        assert await asyncio.to_thread(process.wait, 30) == 0
+    away = Refused("UNAVAILABLE", "DEPENDENCY_UNAVAILABLE")
+    assert refusal_over_grpc(refused.value) == away
+    assert dict(refused.value.trailing_metadata())["grpc-retry-pushback-ms"] == "-1"
 
 
 async def test_who_waits_for_a_database_that_hangs_is_told_and_the_next_is_served(

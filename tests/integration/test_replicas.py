@@ -16,6 +16,7 @@ import pytest
 
 from local.stack import Stack, free_ports
 from services import SERVICES
+from services.runtime.patience import AWAY_SECONDS, BUDGET_SECONDS, RECONNECT_SECONDS, TRIES
 from tests.integration.eventually import eventually
 from tests.integration.gateways import Gateway, served, started_gateway, trusting_as
 from tests.integration.replicas import start_replica
@@ -268,6 +269,29 @@ def test_what_may_be_done_twice_is_tried_at_another_process_and_nothing_else(
         answer = httpx.request(verb, f"{gateway.url}/v1/me", json={}, headers=headers)
     assert len(asked) == len(set(asked)) == times
     assert answer.is_success == (times > 1)
+
+
+def test_a_call_is_tried_so_often_that_all_the_waiting_stays_within_its_budget(
+    stack: Stack, tmp_path: Path
+) -> None:
+    tried = 0
+
+    def away(_request: bytes, context: grpc.ServicerContext) -> bytes:
+        nonlocal tried
+        tried += 1
+        context.abort(grpc.StatusCode.UNAVAILABLE, "the database is away")
+
+    service = PROTO_SERVICES["users"]
+    with (
+        served(service, {"GetMe": grpc.unary_unary_rpc_method_handler(away)}) as address,
+        started_gateway(tmp_path, {service: address}, **trusting_as(stack)) as gateway,
+    ):
+        headers = {"authorization": f"Bearer {stack.token('alice')}"}
+        answer = httpx.get(f"{gateway.url}/v1/me", headers=headers, timeout=60)
+    assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
+    assert tried == TRIES
+    # Whoever comes first also waits until it is noticed.
+    assert RECONNECT_SECONDS + TRIES * AWAY_SECONDS < BUDGET_SECONDS
 
 
 def test_a_gateway_that_stops_says_so_and_lets_calls_under_way_finish(
