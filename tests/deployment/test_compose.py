@@ -63,7 +63,7 @@ PORTS = Ports()
 @pytest.fixture(scope="module")
 def secrets(reachable_to_all: Path) -> Path:
     folder = reachable_to_all / "secrets"
-    provision(folder, "postgres:5432/inglenook")
+    provision(folder)
     return folder
 
 
@@ -158,12 +158,42 @@ def test_every_container_of_ours_is_held_tight(name: str) -> None:
 
 
 def test_secrets_are_made_once_and_for_their_owner_s_eyes_alone(tmp_path: Path) -> None:
-    provision(tmp_path, "postgres:5432/inglenook")
+    provision(tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    provision(tmp_path, "postgres:5432/inglenook")
+    provision(tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
     open_to_others = {path.name for path in before if path.stat().st_mode & 0o077}
     assert open_to_others == {"jwks.json", "services.jwks.json"}  # Public sides.
+
+
+def test_what_an_operator_wrote_into_a_secret_is_there_after_the_next_start(
+    tmp_path: Path,
+) -> None:
+    provision(tmp_path)
+    urls = {
+        tmp_path
+        / "migrations/users/inglenook_admin_database_url": "postgresql://root:own@pg/talks",
+        tmp_path / "messages/inglenook_database_url": "postgresql://role:new%2F@pg:6432/talks",
+    }
+    for path, url in urls.items():
+        write_secret_file(path, url)
+    provision(tmp_path)
+    assert {path: path.read_text().strip() for path in urls} == urls
+
+
+def test_a_database_that_moved_is_named_again_and_everybody_stays_who_they_are(
+    tmp_path: Path,
+) -> None:
+    provision(tmp_path)
+    admin = tmp_path / "migrations" / "users" / "inglenook_admin_database_url"
+    write_secret_file(admin, "postgresql://root:own@postgres:5432/inglenook")
+    users = tmp_path / "users" / "inglenook_database_url"
+    before = urlsplit(users.read_text().strip())
+    provision(tmp_path, "db.example:5432/talks?sslmode=verify-full")
+    moved = "db.example:5432/talks?sslmode=verify-full"
+    assert admin.read_text().strip() == f"postgresql://root:own@{moved}"
+    who = f"postgresql://{before.username}:{before.password}"
+    assert users.read_text().strip() == f"{who}@{moved}"
 
 
 def test_a_system_runs_as_the_compose_file_says(reachable: Path) -> None:
