@@ -30,6 +30,8 @@ _SCALARS: Mapping[int, Json] = {
 }
 _WELL_KNOWN: Mapping[str, Json] = {
     ".google.protobuf.Timestamp": {"type": "string", "format": "date-time"},
+    # Seconds, with at most nine digits after the point.
+    ".google.protobuf.Duration": {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]{1,9})?s$"},
     ".google.protobuf.FieldMask": {"type": "string"},
     ".google.protobuf.Struct": {"type": "object", "additionalProperties": True},
     # Whatever comes, as it comes.
@@ -135,6 +137,8 @@ def _constraints(field: FieldDescriptorProto) -> Json:
         found["not"] = {"pattern": re.escape(string.not_contains)}
     if string.example:
         found["examples"] = list(string.example)
+    if rules.duration.example:
+        found["examples"] = [example.ToJsonString() for example in rules.duration.example]
     return found
 
 

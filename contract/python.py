@@ -41,9 +41,10 @@ _REASON = "inglenook.errors.v1.Reason"
 _SERVICES_HEAD = '''"""The methods that are open to people. Generated from the contract."""
 
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
+from datetime import timedelta
 
 from inglenook_client.calls import Calls, Method
-from inglenook_client.values import Json, field_mask, new_id, struct
+from inglenook_client.values import Json, duration, field_mask, new_id, struct
 '''
 _REASONS_HEAD = '''"""Why calls are refused. Generated from the contract, which has more of each."""
 
@@ -62,6 +63,7 @@ _SCALARS = {
 # Messages that Python has types of its own for: the type, and what makes the message of it.
 _VALUES = {
     ".google.protobuf.Struct": ("Mapping[str, Json]", "struct"),
+    ".google.protobuf.Duration": ("timedelta", "duration"),
     ".google.protobuf.FieldMask": ("Sequence[str]", "field_mask"),
 }
 

@@ -33,6 +33,7 @@ from services.runtime.identity import caller, person
 from services.runtime.locking import Locks
 from services.runtime.pages import page_limit, page_start
 from services.runtime.streams import Streams
+from services.runtime.timestamps import timestamp_of
 from services.runtime.watch import Watches
 
 _LENGTH = "x-stored-length"
@@ -239,6 +240,9 @@ class Messages:
                     deleted=row.is_deleted,
                     settled=not row.owed,
                     legal_hold=row.is_held,
+                    last_activity_time=(
+                        None if row.activity_time is None else timestamp_of(row.activity_time)
+                    ),
                 )
                 for row in await self._standings(named)
             ]

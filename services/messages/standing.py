@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import and_, func, literal, or_, select
@@ -21,6 +22,7 @@ class StandingRow:
     """0 while nothing was ever said in it."""
     is_deleted: bool
     is_held: bool
+    activity_time: datetime | None
     owed: bool
     """Whether something of it is still to be told, or its person was erased."""
 
@@ -42,6 +44,7 @@ _STANDING = statement(
         func.coalesce(_CONVERSATION.revision, literal(0)).label("revision"),
         _CONVERSATION.delete_time.is_not(None).label("is_deleted"),
         func.coalesce(_CONVERSATION.is_held, literal(False)).label("is_held"),
+        _CONVERSATION.activity_time,
         or_(_is_owed.exists(), _is_erased.exists()).label("owed"),
     ).select_from(
         _named.outerjoin(

@@ -3,6 +3,7 @@
 import sys
 from functools import partial
 
+from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
 from inglenook.sessions.v1 import sessions_pb2
 
 from services.runtime.audit.chain import chain_key
@@ -14,9 +15,10 @@ from services.runtime.database import Database
 from services.runtime.encryption.data_keys import DataKeys
 from services.runtime.encryption.providers import key_provider
 from services.runtime.locking import Locks
-from services.runtime.peers import channel_to
+from services.runtime.peers import as_service, channel_to
 from services.runtime.program import Program, commands_of
 from services.runtime.server import Implementation, serve
+from services.runtime.service_tokens import ServiceTokens
 from services.runtime.settings import load
 from services.sessions.activity import Activities
 from services.sessions.checks import CHECKS
@@ -30,10 +32,12 @@ from services.sessions.hold_commands import (
     hold_lines,
 )
 from services.sessions.live import session_feeds
+from services.sessions.retention import Retention
 from services.sessions.service import Sessions
 from services.sessions.settings import SessionsSettings
 from services.sessions.standing import standings
 from services.sessions.store import ACCESS_LOG, DATA_KEYS, ERASED, LOCKED, OUTBOX, SessionStore
+from services.sessions.sweeping import Sweeper
 
 _SERVICE = sessions_pb2.DESCRIPTOR.services_by_name["SessionsService"]
 
@@ -55,7 +59,9 @@ async def run(settings: SessionsSettings) -> None:
     ):
         keys = DataKeys(database, DATA_KEYS, provider)
         await keys.prepare()
-        recorder = AccessRecorder(database, ACCESS_LOG, chain_key(token_key, "sessions"))
+        log_key = chain_key(token_key, "sessions")
+        recorder = AccessRecorder(database, ACCESS_LOG, log_key)
+        retention = Retention(database, log_key, settings.retention_days)
         sessions = Sessions(
             store=SessionStore(database),
             activities=Activities(database),
@@ -67,11 +73,22 @@ async def run(settings: SessionsSettings) -> None:
             locks=locks,
             standings=partial(standings, database),
             sessions_per_person=settings.sessions_per_person,
+            retention=retention,
             access_listing=AccessListing(database, ACCESS_LOG),
+        )
+        tokens = ServiceTokens.of(settings, "sessions")
+        sweeper = Sweeper(
+            database,
+            retention,
+            MessagesServiceStub(messages),
+            lambda: as_service(tokens),
+            sessions.tell_deleted,
+            interval=settings.retention_interval_seconds,
         )
         stop = feeds.feeds.stop
         implementation = Implementation(_SERVICE, sessions, locks, recorder, stop)
-        await serve(settings, implementation, database)
+        async with sweeper:
+            await serve(settings, implementation, database)
 
 
 def main() -> None:

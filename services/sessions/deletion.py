@@ -7,9 +7,9 @@ an erased person nothing stays but the memory that they were erased.
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import and_, delete, func, literal, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, literal, select, update
 
-from services.runtime.database import Database, fetch_all, fetch_one, statement
+from services.runtime.database import Database, Statement, fetch_all, fetch_one, statement
 from services.runtime.encryption.data_key_table import KeyIdRow
 from services.runtime.erasure import ErasedRow
 from services.sessions.store import (
@@ -47,32 +47,41 @@ class _GoneRow:
 
 
 _COLUMNS = SESSIONS.c
-_may_go = and_(THIS_SESSION, IS_THERE, NOT_HELD)
-_counting = (
-    update(PEOPLE)
-    .where(PEOPLE.c.user_id == PERSON, select(literal(1)).where(_may_go).exists())
-    .values(revision=PEOPLE.c.revision + 1)
-    .returning(PEOPLE.c.revision)
-    .cte("counting")
-)
-_deleted = (
-    update(SESSIONS)
-    .where(_may_go)
-    .values(
-        title=b"",
-        delete_time=func.now(),
-        update_time=func.now(),
-        revision=_counting.c.revision,
-        version=_counting.c.revision,
-    )
-    .returning(*SESSION_COLUMNS)
-    .cte("deleted")
-)
-_DELETE = statement(
-    select(_deleted).add_cte(OUTBOX.owing(DELETION, _deleted), OUTBOX.owing(POINTER, _deleted)),
-    SessionRow,
-)
 
+
+def deleting(*conditions: ColumnElement[bool]) -> Statement[SessionRow]:
+    """Leaves the mark of a session that no legal hold keeps, if it meets conditions. SQL alone.
+
+    The statement follows `LOCK_PERSON` in its transaction.
+    """
+    may_go = and_(THIS_SESSION, IS_THERE, NOT_HELD, *conditions)
+    counting = (
+        update(PEOPLE)
+        .where(PEOPLE.c.user_id == PERSON, select(literal(1)).where(may_go).exists())
+        .values(revision=PEOPLE.c.revision + 1)
+        .returning(PEOPLE.c.revision)
+        .cte("counting")
+    )
+    deleted = (
+        update(SESSIONS)
+        .where(may_go)
+        .values(
+            title=b"",
+            delete_time=func.now(),
+            update_time=func.now(),
+            revision=counting.c.revision,
+            version=counting.c.revision,
+        )
+        .returning(*SESSION_COLUMNS)
+        .cte("deleted")
+    )
+    return statement(
+        select(deleted).add_cte(OUTBOX.owing(DELETION, deleted), OUTBOX.owing(POINTER, deleted)),
+        SessionRow,
+    )
+
+
+_DELETE = deleting()
 _ERASE_SESSIONS = statement(
     delete(SESSIONS)
     .where(_COLUMNS.user_id == PERSON)

@@ -24,7 +24,7 @@ from services.runtime.errors import (
 )
 from services.runtime.etags import etag_of, expected_revision
 from services.runtime.feed import Batch
-from services.runtime.field_masks import changed_text
+from services.runtime.field_masks import changed_text, is_changed
 from services.runtime.identity import person
 from services.runtime.live import Live
 from services.runtime.locking import Locks
@@ -35,6 +35,7 @@ from services.sessions.activity import Activities
 from services.sessions.deletion import DELETION, POINTER, Deletions
 from services.sessions.live import deletion_of, watched
 from services.sessions.places import numbers_of, place_of
+from services.sessions.retention import Retention, duration_of
 from services.sessions.standing import StandingRow
 from services.sessions.store import SessionChange, SessionRow, SessionStore
 
@@ -55,15 +56,18 @@ class Sessions:
         locks: Locks,
         standings: Callable[[Sequence[tuple[UUID, UUID]]], Awaitable[Sequence[StandingRow]]],
         sessions_per_person: int,
+        retention: Retention,
         access_listing: AccessListing,
     ) -> None:
         """Takes where sessions are, and what is told of them by and to the messages service.
 
         `keys` encrypt titles, `cursors` make tokens, `feeds` are who follows,
         `locks` who is locked; `standings` reads how sessions stand; `sessions_per_person` is how
-        many a person may have, 0 for any number; `access_listing` is who else had to do with them.
+        many a person may have, 0 for any number; `retention` is how long they are kept,
+        `access_listing` who else had to do with them.
         """
         self._sessions_per_person = sessions_per_person
+        self._retention = retention
         self._access_listing = access_listing
         self._standings = standings
         self._locks = locks
@@ -80,6 +84,7 @@ class Sessions:
     ) -> sessions_pb2.CreateSessionResponse:
         """Opens a session, or gives what an earlier call with the same id opened."""
         session_id = UUID(request.session_id) if request.session_id else uuid4()
+        retention_days = self._retention_days(request)
         row = await self._store.get(person(), session_id) if request.session_id else None
         if row is None:
             row = await self._store.add(
@@ -87,6 +92,7 @@ class Sessions:
                 session_id,
                 title=await self._seal(session_id, request.title),
                 state=SessionState.SESSION_STATE_ACTIVE,
+                retention_days=retention_days,
                 most=self._sessions_per_person,
             )
             if row is not None:
@@ -101,7 +107,7 @@ class Sessions:
         if row.delete_time is not None:
             raise id_reused("session")
         session = await self._session(row)
-        if session.title != request.title:
+        if session.title != request.title or row.retention_days != retention_days:
             raise id_reused("session")
         return sessions_pb2.CreateSessionResponse(session=session)
 
@@ -135,21 +141,22 @@ class Sessions:
     async def UpdateSession(
         self, request: sessions_pb2.UpdateSessionRequest, _context: object
     ) -> sessions_pb2.UpdateSessionResponse:
-        """Changes a session's title."""
+        """Changes a session's title, or how long it is kept."""
         session_id, expected = UUID(request.session_id), expected_revision(request.etag)
         title = changed_text(request, request.update_mask, "title")
-        if title is None:
-            row = await self._require(session_id)
+        changes_retention = is_changed(request, request.update_mask, "retention")
+        row = await self._require(session_id)
+        if title is None and not changes_retention:
             if expected not in (None, row.version):
                 raise etag_stale()
-        else:
-            await self._require(session_id)
-            sealed = await self._seal(session_id, title)
-            change = SessionChange(title=sealed, expected_version=expected)
-            return sessions_pb2.UpdateSessionResponse(
-                session=await self._change(session_id, change)
-            )
-        return sessions_pb2.UpdateSessionResponse(session=await self._session(row))
+            return sessions_pb2.UpdateSessionResponse(session=await self._session(row))
+        change = SessionChange(
+            title=None if title is None else await self._seal(session_id, title),
+            changes_retention=changes_retention,
+            retention_days=self._retention_days(request) if changes_retention else None,
+            expected_version=expected,
+        )
+        return sessions_pb2.UpdateSessionResponse(session=await self._change(session_id, change))
 
     async def CompleteSession(
         self, request: sessions_pb2.CompleteSessionRequest, _context: object
@@ -183,10 +190,7 @@ class Sessions:
         session_id = UUID(request.session_id)
         deleted = await self._deletions.delete(person(), session_id)
         if deleted is not None:
-            change = deletion_of(deleted)
-            self._live.announce(str(person()), change, deleted.revision, removes=True)
-            self._relay.wake(DELETION)
-            self._relay.wake(POINTER)
+            self.tell_deleted(deleted)
             return sessions_pb2.DeleteSessionResponse()
         row = await self._store.get(person(), session_id)
         if row is None:
@@ -194,6 +198,13 @@ class Sessions:
         if row.delete_time is None:
             raise conversation_held()
         return sessions_pb2.DeleteSessionResponse()
+
+    def tell_deleted(self, deleted: SessionRow) -> None:
+        """Tells whoever watches, and soon the other services, of a session that was deleted."""
+        change = deletion_of(deleted)
+        self._live.announce(str(deleted.user_id), change, deleted.revision, removes=True)
+        self._relay.wake(DELETION)
+        self._relay.wake(POINTER)
 
     async def EraseUser(
         self, request: sessions_pb2.EraseUserRequest, _context: object
@@ -293,6 +304,7 @@ class Sessions:
     async def _session(self, row: SessionRow) -> sessions_pb2.Session:
         place = _title_place(row.user_id, row.session_id)
         title = await self._keys.open((row.user_id,), row.title, place)
+        expire_time = self._retention.expire_time(row)
         return sessions_pb2.Session(
             session_id=str(row.session_id),
             title=title.decode(),
@@ -303,7 +315,21 @@ class Sessions:
             message_count=row.message_count,
             etag=etag_of(row.version),
             legal_hold=row.is_held,
+            retention=duration_of(row.retention_days),
+            expire_time=None if expire_time is None else timestamp_of(expire_time),
         )
+
+    def _retention_days(
+        self, request: sessions_pb2.CreateSessionRequest | sessions_pb2.UpdateSessionRequest
+    ) -> int | None:
+        """For how many days a session shall be kept; None for as long as all are.
+
+        Raises:
+            Refusal: REQUEST_INVALID, that is longer than the server keeps any.
+        """
+        if not request.HasField("retention"):
+            return None
+        return self._retention.days_of(request.retention)
 
     async def _seal(self, session_id: UUID, title: str) -> bytes:
         try:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     ColumnElement,
     DateTime,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     SmallInteger,
@@ -84,8 +85,26 @@ SESSIONS = Table(
     Column("hold_change_time", DateTime(timezone=True)),
     # What the operator who set it noted.
     Column("hold_reference", Text),
+    # For how many days after its last activity it is kept; null for as long as all are.
+    Column("retention_days", Integer),
     Index("sessions_by_activity", "user_id", "last_activity_time", "session_id"),
     Index("sessions_by_revision", "user_id", "revision", unique=True),
+    # Both for finding what is due (`retention.py`).
+    Index(
+        "sessions_by_last_activity",
+        "last_activity_time",
+        "user_id",
+        "session_id",
+        postgresql_where=text("delete_time IS NULL"),
+    ),
+    Index(
+        "sessions_by_own_retention",
+        "user_id",
+        "session_id",
+        "last_activity_time",
+        "retention_days",
+        postgresql_where=text("delete_time IS NULL AND retention_days IS NOT NULL"),
+    ),
 )
 
 
@@ -105,6 +124,7 @@ class SessionRow:
     last_activity_time: datetime
     delete_time: datetime | None
     is_held: bool
+    retention_days: int | None
 
 
 SESSION_COLUMNS = tuple(SESSIONS.c[name] for name in SessionRow.__slots__)
@@ -129,6 +149,9 @@ class SessionChange:
 
     title: bytes | None = None
     state: int | None = None
+    changes_retention: bool = False
+    retention_days: int | None = None
+    """Where that is to be changed: None for as long as all are kept."""
     activity: bool = False
     """Whether the change is an activity, which moves the session to the head of its list."""
     expected_version: int | None = None
@@ -224,14 +247,15 @@ _ADD = statement(
     insert(SESSIONS)
     .from_select(
         [
-            *("user_id", "session_id", "title", "state", "revision", "version"),
-            *("create_time", "update_time", "last_activity_time"),
+            *("user_id", "session_id", "title", "state", "retention_days"),
+            *("revision", "version", "create_time", "update_time", "last_activity_time"),
         ],
         select(
             PERSON,
             SESSION,
             bindparam("title", type_=LargeBinary),
             bindparam("state", type_=SmallInteger),
+            bindparam("retention_days", type_=Integer).cast(Integer),
             _next_for_new.c.revision,
             _next_for_new.c.revision,
             func.now(),
@@ -260,6 +284,13 @@ _CHANGE = statement(
         state=func.coalesce(bindparam("new_state", type_=SmallInteger), _COLUMNS.state),
         revision=_next_for_change.c.revision,
         version=_next_for_change.c.revision,
+        retention_days=case(
+            (
+                bindparam("changes_retention", type_=Boolean),
+                bindparam("new_retention_days", type_=Integer).cast(Integer),
+            ),
+            else_=_COLUMNS.retention_days,
+        ),
         update_time=func.now(),
         last_activity_time=case(
             (_is_activity, func.greatest(func.now(), _COLUMNS.last_activity_time)),
@@ -331,13 +362,21 @@ class SessionStore:
         return await self._database.all(_CHANGED, parameters)
 
     async def add(
-        self, person: UUID, session: UUID, *, title: bytes, state: int, most: int
+        self,
+        person: UUID,
+        session: UUID,
+        *,
+        title: bytes,
+        state: int,
+        retention_days: int | None,
+        most: int,
     ) -> SessionRow | None:
         """Adds a session to less than `most` others; 0 is any number.
 
         None when the person has or had one of this id, has as many as may be, or was erased.
         """
         parameters = {"person": person, "session": session, "title": title, "state": state}
+        parameters |= {"retention_days": retention_days}
         *_, added = await self._database.in_one_trip(
             (ERASED.hold, parameters),
             (_ADDS_ALONE, parameters),
@@ -356,6 +395,8 @@ class SessionStore:
             "session": session,
             "new_title": change.title,
             "new_state": change.state,
+            "changes_retention": change.changes_retention,
+            "new_retention_days": change.retention_days,
             "activity": change.activity,
             "expected_version": change.expected_version,
             "expected_state": change.expected_state,

@@ -1,9 +1,11 @@
 """What requests are made of, from Python's own values."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import TypeAlias
 from uuid import uuid4
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.struct_pb2 import Struct
 
@@ -21,6 +23,15 @@ def struct(value: Mapping[str, Json] | None) -> Struct | None:
         return None
     made = Struct()
     made.update(dict(value))
+    return made
+
+
+def duration(value: timedelta | None) -> Duration | None:
+    """A span of time."""
+    if value is None:
+        return None
+    made = Duration()
+    made.FromTimedelta(value)
     return made
 
 
