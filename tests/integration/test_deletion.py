@@ -250,7 +250,7 @@ def test_a_deletion_reaches_the_messages_when_they_come_back(
     stack.kill("messages")
     alice.call("DELETE", f"/v1/sessions/{session}")
     stack.kill("sessions")
-    stack.start_again("sessions")
+    stack.processes.start(stack.service("sessions"))
     stack.start_again("messages")
     eventually(lambda: _is_purged(stack, session))
     eventually(lambda: owed(stack) == 0)
