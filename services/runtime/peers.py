@@ -13,12 +13,14 @@ from grpc import aio
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from inglenook.errors.v1.errors_pb2 import Reason
 
+from services.runtime.certificate_files import Certificate
 from services.runtime.errors import DOMAIN, Refusal, dependency_unavailable
 from services.runtime.identity import current_call
+from services.runtime.renewed_channel import RenewedChannel
 from services.runtime.service_tokens import ServiceTokens
 from services.runtime.settings import TransportSettings
 from services.runtime.telemetry.traces import traces
-from services.runtime.transport import channel_credentials, channel_options
+from services.runtime.transport import certificate_files, channel_credentials, channel_options
 
 Answer = TypeVar("Answer")
 
@@ -52,10 +54,12 @@ def channel_to(service: str, address: str, settings: TransportSettings) -> aio.C
 
     A name that stands for several processes has its calls spread over them; a call that reaches
     none of them is made again for a moment, which all calls between services bear. With
-    certificates in the settings it speaks TLS, and with nobody who has none of the service's name.
+    certificates in the settings it speaks TLS, with the certificate that is there at the moment,
+    and with nobody who has none of the service's name.
 
     Raises:
         OSError: a certificate cannot be read.
+        ValueError: it is none, or the key is another's.
     """
     options: list[tuple[str, str | int]] = [
         ("grpc.lb_policy_name", "round_robin"),
@@ -65,12 +69,17 @@ def channel_to(service: str, address: str, settings: TransportSettings) -> aio.C
         ("grpc.service_config", _CALLED_AGAIN),
         ("grpc.keepalive_time_ms", 30_000),
     ]
-    credentials = channel_credentials(settings)
     interceptors = traces.client_interceptors
-    if credentials is None:
+    files = certificate_files(settings)
+    if files is None:
         return aio.insecure_channel(address, options=options, interceptors=interceptors)
     options += channel_options(service)
-    return aio.secure_channel(address, credentials, options=options, interceptors=interceptors)
+
+    def open_channel(certificate: Certificate) -> aio.Channel:
+        credentials = channel_credentials(certificate)
+        return aio.secure_channel(address, credentials, options=options, interceptors=interceptors)
+
+    return RenewedChannel(files, open_channel)
 
 
 async def serves(channel: aio.Channel) -> bool:

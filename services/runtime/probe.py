@@ -13,7 +13,7 @@ from cryptography import x509
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from services.runtime.settings import TransportSettings, load
-from services.runtime.transport import channel_credentials, channel_options
+from services.runtime.transport import certificate_files, channel_credentials, channel_options
 
 _SECONDS = 3.0
 _ARGUMENTS = (2, 3)
@@ -24,6 +24,7 @@ def is_serving(address: str, settings: TransportSettings | None = None, *, name:
 
     Raises:
         OSError: a certificate of the settings cannot be read.
+        ValueError: it is none, or the key is another's.
     """
     with _channel_to(address, settings or TransportSettings()) as channel:
         try:
@@ -39,12 +40,13 @@ def is_serving(address: str, settings: TransportSettings | None = None, *, name:
 
 
 def _channel_to(address: str, settings: TransportSettings) -> grpc.Channel:
-    credentials = channel_credentials(settings)
-    if credentials is None or settings.tls_certificate_file is None:
+    files = certificate_files(settings)
+    if files is None:
         return grpc.insecure_channel(address)
-    certificate = x509.load_pem_x509_certificate(settings.tls_certificate_file.read_bytes())
+    certificate = x509.load_pem_x509_certificate(files.first.certificate)
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     (own, *_) = names.get_values_for_type(x509.DNSName)
+    credentials = channel_credentials(files.first)
     return grpc.secure_channel(address, credentials, options=channel_options(own))
 
 

@@ -1,19 +1,15 @@
 """TLS between the parts: each shows a certificate of its own name, and hears nobody without one.
 
-A certificate that was renewed is shown to callers from then on. Of a service that calls others, it
-is the one that was there at its start.
+A certificate that was renewed is shown to callers, and to those that are called, from then on.
 """
 
-import logging
-from pathlib import Path
 from typing import Any
 
 import grpc
 from grpc import aio
 
+from services.runtime.certificate_files import Certificate, CertificateFiles
 from services.runtime.settings import TransportSettings
-
-_log = logging.getLogger(__name__)
 
 _ALTERNATIVE_NAMES = "x509_subject_alternative_name"
 """What gRPC calls them that it found in a caller's certificate."""
@@ -25,18 +21,35 @@ def listen(server: aio.Server, address: str, settings: TransportSettings) -> Non
     Raises:
         RuntimeError: the address cannot be listened on.
         OSError: a certificate cannot be read.
+        ValueError: it is none, or the key is another's.
     """
-    if settings.tls_ca_file is None:
+    files = certificate_files(settings)
+    if files is None:
         server.add_insecure_port(address)
         return
-    shown = _Shown(settings)
+
+    def renewed() -> grpc.ServerCertificateConfiguration | None:
+        """What is shown from now on, if it changed; gRPC asks at each handshake."""
+        certificate = files.renewed()
+        return None if certificate is None else _shown(certificate)
+
     credentials = grpc.dynamic_ssl_server_credentials(
-        shown.first,
+        _shown(files.first),
         # The stubs do not know that None means: as before.
-        shown.renewed,  # type: ignore[arg-type]
+        renewed,  # type: ignore[arg-type]
         require_client_authentication=True,
     )
     server.add_secure_port(address, credentials)
+
+
+def certificate_files(settings: TransportSettings) -> CertificateFiles | None:
+    """The files of the certificate that the settings name; None where they name none.
+
+    Raises:
+        OSError: one cannot be read.
+        ValueError: one holds something else, or the key is another's.
+    """
+    return None if settings.tls_ca_file is None else CertificateFiles(settings)
 
 
 def channel_options(service: str) -> list[tuple[str, str]]:
@@ -44,17 +57,10 @@ def channel_options(service: str) -> list[tuple[str, str]]:
     return [("grpc.ssl_target_name_override", service)]
 
 
-def channel_credentials(settings: TransportSettings) -> grpc.ChannelCredentials | None:
-    """By what others are called over TLS; None where the settings name no certificates.
-
-    Raises:
-        OSError: a certificate cannot be read.
-    """
-    if settings.tls_ca_file is None:
-        return None
-    certificate, key = _own(settings)
+def channel_credentials(certificate: Certificate) -> grpc.ChannelCredentials:
+    """By what others are called over TLS with a certificate."""
     return grpc.ssl_channel_credentials(
-        settings.tls_ca_file.read_bytes(), key.read_bytes(), certificate.read_bytes()
+        certificate.authority, certificate.key, certificate.certificate
     )
 
 
@@ -64,41 +70,7 @@ def names_shown(context: "aio.ServicerContext[Any, Any]") -> frozenset[str]:
     return frozenset(name.decode(errors="replace") for name in names)
 
 
-class _Shown:
-    """The certificate that callers are shown, as its files are at the moment."""
-
-    def __init__(self, settings: TransportSettings) -> None:
-        self._settings = settings
-        self._seen = self._state()
-        self.first = self._read()
-
-    def renewed(self) -> grpc.ServerCertificateConfiguration | None:
-        """What is shown from now on, if the files were changed; gRPC asks at each handshake."""
-        try:
-            state = self._state()
-            if state == self._seen:
-                return None
-            read = self._read()
-        except OSError:
-            # Between two files that are put in the place of others: the next caller finds both.
-            _log.warning("a certificate cannot be read; the last one stays", exc_info=True)
-            return None
-        self._seen = state
-        return read
-
-    def _state(self) -> tuple[object, ...]:
-        files = (*_own(self._settings), self._settings.tls_ca_file)
-        return tuple((f.stat().st_ino, f.stat().st_mtime_ns) for f in files if f is not None)
-
-    def _read(self) -> grpc.ServerCertificateConfiguration:
-        certificate, key = _own(self._settings)
-        authority = self._settings.tls_ca_file
-        return grpc.ssl_server_certificate_configuration(
-            [(key.read_bytes(), certificate.read_bytes())],
-            None if authority is None else authority.read_bytes(),
-        )
-
-
-def _own(settings: TransportSettings) -> tuple[Path, Path]:
-    """The files of a service's own certificate and its key, which the settings have both."""
-    return settings.tls_certificate_file or Path(), settings.tls_key_file or Path()
+def _shown(certificate: Certificate) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(
+        [(certificate.key, certificate.certificate)], certificate.authority
+    )

@@ -21,6 +21,7 @@ from contract.methods import Method, load_methods
 from deploy.certificates import PARTS, make_certificates
 from local.home import PROGRAMS
 from local.stack import Stack, free_ports
+from services.runtime.certificate_files import CertificateFiles
 from services.runtime.transport import channel_credentials, channel_options
 from tests.integration.calls import Person, Refused, program_of, refusal_over_grpc
 from tests.integration.certificates import transport_with
@@ -55,8 +56,8 @@ def someone(certified: Stack, name: str) -> Iterator[Person]:
 
 def _channel(stack: Stack, service: str, part: str) -> grpc.Channel:
     """A channel to a service, with the certificate of a part."""
-    credentials = channel_credentials(transport_with(stack.home.certificates, part))
-    assert credentials is not None
+    certificate = CertificateFiles(transport_with(stack.home.certificates, part)).first
+    credentials = channel_credentials(certificate)
     address = stack.ports.address(service)
     return grpc.secure_channel(address, credentials, options=channel_options(service))
 
