@@ -61,8 +61,10 @@ COPY contract contract
 COPY services services
 COPY --from=contract /opt/inglenook/generated generated
 # Where a part's secrets are mounted, and where `deploy.provision` makes all of them: a new volume
-# comes to belong to whom the folder belongs to.
+# comes to belong to whom the folder belongs to. By the public authorities' certificates a database
+# elsewhere is verified.
 RUN install --directory --owner=10001 --group=10001 --mode=0700 /run/secrets /secrets && \
+    test -s /etc/ssl/certs/ca-certificates.crt && \
     python -m compileall -q contract services generated
 USER 10001:10001
 ENTRYPOINT ["python", "-m"]

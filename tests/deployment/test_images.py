@@ -61,3 +61,10 @@ def test_images_are_built_from_named_versions_and_run_as_nobody() -> None:
     shipped = text[text.index("FROM runtime AS services") :]
     assert "RUN" not in shipped
     assert "workshop" not in shipped
+
+
+def test_the_authorities_by_which_a_database_is_verified_are_in_the_images() -> None:
+    page = (ROOT / "deploy" / "kubernetes" / "README.md").read_text()
+    # Not `system`: the OpenSSL of psycopg's wheels looks where no system has certificates.
+    (named,) = re.findall(r"sslrootcert=([^'&\s]+)", page)
+    assert f"test -s {named} " in DOCKERFILE.read_text()
