@@ -1,11 +1,11 @@
 """What happens to every call before and after its handler, in one place.
 
-In this order: a request id, authentication and access by the contract's option, parsing, validation
-by the contract's rules, the record of a service's call in the person's access log, the handler, and
-the answer: a response, or a refusal as `google.rpc.Status`. It is one interceptor rather than six
-because each layer costs every call. Requests arrive here as bytes (see `server.py`), so that
-nothing of an unknown caller is parsed and what cannot be parsed is answered like any other bad
-request.
+In this order: a request id, authentication (where there are certificates, a service's token has to
+agree with the caller's) and access by the contract's options, parsing, validation by the contract's
+rules, the record of a service's call in the person's access log, the handler, and the answer: a
+response, or a refusal as `google.rpc.Status`. It is one interceptor rather than six because each
+layer costs every call. Requests arrive here as bytes (see `server.py`), so that nothing of an
+unknown caller is parsed and what cannot be parsed is answered like any other bad request.
 """
 
 import asyncio

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import grpc
+import httpx
 import pytest
 from inglenook.access.v1.access_pb2 import Access
 from inglenook.messages.v1.messages_pb2 import AppendMessageRequest, ListMessagesRequest
@@ -23,8 +24,9 @@ from local.home import PROGRAMS
 from local.stack import Stack, free_ports
 from services.runtime.certificate_files import CertificateFiles
 from services.runtime.transport import channel_credentials, channel_options
-from tests.integration.calls import Person, Refused, program_of, refusal_over_grpc
+from tests.integration.calls import Person, Refused, program_of, refusal_in, refusal_over_grpc
 from tests.integration.certificates import transport_with
+from tests.integration.eventually import eventually
 
 MISPLACED = Refused("UNAUTHENTICATED", "TOKEN_INVALID")
 OPEN_TO_SERVICES = [
@@ -125,6 +127,31 @@ def test_what_messages_was_called_with_it_passes_on_to_ask_whose_session_it_is_a
         sessions.GetSession(GetSessionRequest(session_id=session), metadata=metadata, timeout=20)
         complete = CompleteSessionRequest(session_id=session)
         assert _refused(sessions.CompleteSession, complete, metadata) == MISPLACED
+
+
+def test_a_reply_is_written_over_tls_by_the_responders_own_name(
+    certified: Stack, someone: Person
+) -> None:
+    session = someone.new_session()
+    someone.say(session, "It has been a long day.")
+    someone.call("POST", f"/v1/sessions/{session}:reply", {})
+
+    def roles() -> list[str]:
+        found = someone.call("GET", f"/v1/sessions/{session}/messages")["messages"]
+        return [message["role"] for message in found]
+
+    eventually(lambda: roles() == ["ROLE_ASSISTANT", "ROLE_USER"])
+    actors = {one["actor"]["name"] for one in someone.call("GET", "/v1/me/accessLog")["entries"]}
+    assert actors == {"responder"}
+
+
+def test_the_gateway_passes_on_no_services_token(certified: Stack, someone: Person) -> None:
+    session = someone.new_session()
+    someone.say(session, "It has been a long day.")
+    for service in PROGRAMS:
+        headers = dict(_token_of(certified, service, someone))
+        answer = httpx.get(f"{certified.url}/v1/sessions/{session}/messages", headers=headers)
+        assert refusal_in(answer) == MISPLACED
 
 
 def test_a_persons_token_is_passed_on_by_every_part(

@@ -27,6 +27,7 @@ const DEEDS: Readonly<Record<string, Deed>> = {
   GetSession: { words: "looked up", unnamed: SOME },
   CompleteSession: { words: "completed", unnamed: SOME },
   DeleteSession: { words: "deleted", unnamed: SOME },
+  retention: { words: "deleted, at the end of the time it is kept,", unnamed: SOME },
   hold: { words: "put a legal hold on", unnamed: SOME },
   release: { words: "lifted the legal hold on", unnamed: SOME },
   holds: { words: "listed, among those under a legal hold,", unnamed: SOME },
