@@ -42,6 +42,7 @@ ISSUER = {
     "jwks_file": "/somewhere/jwks.json",
     "audiences": ["inglenook"],
 }
+EXAMPLE = ROOT / ".env.example"
 SIGN_IN = {"INGLENOOK_SIGN_IN": json.dumps(ISSUER)}
 PARTS = parts(compose(SIGN_IN))
 SETTINGS: dict[str, type[BaseSettings]] = {
@@ -56,7 +57,6 @@ SETTINGS: dict[str, type[BaseSettings]] = {
 }
 # What `make run` sets and a deployment must not, or need not.
 DEVELOPMENT = {"INGLENOOK_DEVELOPMENT_ISSUER", "INGLENOOK_LAME_DUCK_SECONDS"}
-DEVELOPMENT |= {f"INGLENOOK_{whose}_REQUESTS_PER_MINUTE" for whose in ("PERSON", "ADDRESS")}
 PORTS = Ports()
 
 
@@ -122,6 +122,21 @@ def test_each_image_is_built_once_and_before_whatever_runs_it() -> None:
         image = services[name]["image"]
         assert services[name]["pull_policy"] == "never"
         assert builders[image] in {name, *_started_before(name, services)}
+
+
+def test_who_is_counted_and_how_much_is_allowed_is_said_in_the_environment_file() -> None:
+    counting = {
+        "INGLENOOK_TRUSTED_PROXIES": "1",
+        "INGLENOOK_PERSON_REQUESTS_PER_MINUTE": "600",
+        "INGLENOOK_ADDRESS_REQUESTS_PER_MINUTE": "60000",
+    }
+    told = parts(compose(SIGN_IN | counting))["gateway"].environment
+    assert {name: told[name] for name in counting} == counting
+    untold = PARTS["gateway"].environment
+    for name in counting:
+        assert f"#{name}=" in EXAMPLE.read_text()
+        default = GatewaySettings.model_fields[name.removeprefix(PREFIX).lower()].default
+        assert untold[name] == str(default)
 
 
 def test_only_the_gateway_is_published_and_only_the_services_reach_the_database() -> None:
