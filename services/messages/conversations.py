@@ -1,7 +1,7 @@
 """Messages with their encryption: what is between the contract and the rows."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 import grpc
@@ -14,6 +14,7 @@ from services.messages.opening import Opener, deletion
 from services.messages.store import MessageStore
 from services.messages.tables import Conversation, MessageRow
 from services.runtime.encryption.data_keys import DataKeys, Keyring, ScopeErasedError
+from services.runtime.encryption.envelope import UnreadableError
 from services.runtime.errors import (
     Refusal,
     conversation_held,
@@ -25,6 +26,8 @@ from services.runtime.peers import TIMEOUT, answer_of, on_behalf_of_caller
 
 if TYPE_CHECKING:
     from inglenook.sessions.v1.sessions_pb2_grpc import SessionsServiceAsyncStub
+
+Opened = TypeVar("Opened")
 
 _CHANGES_IN_A_FRAME = 200
 
@@ -73,10 +76,10 @@ class Conversations:
 
     async def page(
         self, conversation: Conversation, *, newest_first: bool, first: int, limit: int
-    ) -> tuple[list[Message], bool]:
-        """The messages from a sequence on, downwards or upwards, and whether others follow.
+    ) -> tuple[list[Message], int | None]:
+        """The messages from a sequence on, downwards or upwards, and from where others follow.
 
-        `first` 0 is the end that the order begins with.
+        `first` 0 is the end that the order begins with. None follow where the other is None.
 
         Raises:
             Refusal: SESSION_NOT_FOUND.
@@ -89,20 +92,53 @@ class Conversations:
             page = await self._store.newest_first(conversation, limit=limit)
         if not page.rows:
             await self.revision(conversation)
-        messages = await self.opener.messages(conversation, page.rows)
-        return [
-            message or await self.get(conversation, row.message_id)
+        messages = await self._opened(conversation, self.opener.messages(conversation, page.rows))
+        ended = [
+            row.message_id
             for row, message in zip(page.rows, messages, strict=True)
-        ], page.more
+            if message is None
+        ]
+        now = await self._store.get_many(conversation, ended) if ended else {}
+        shown = [
+            message or await self.message(conversation, now[row.message_id])
+            for row, message in zip(page.rows, messages, strict=True)
+            # What was deleted meanwhile is left out.
+            if message or (row.message_id in now and now[row.message_id].body is not None)
+        ]
+        step = -1 if newest_first else 1
+        return shown, page.rows[-1].sequence + step if page.more else None
 
     async def message(self, conversation: Conversation, row: MessageRow) -> Message:
         """A row's message, as it is now if it has ended since the row was read.
 
         Raises:
-            Refusal: MESSAGE_NOT_FOUND, it was deleted since.
+            Refusal: MESSAGE_NOT_FOUND or SESSION_NOT_FOUND, it was deleted since.
         """
-        (message,) = await self.opener.messages(conversation, [row])
+        opening = self.opener.messages(conversation, [row])
+        (message,) = await self._opened(conversation, opening)
         return message or await self.get(conversation, row.message_id)
+
+    async def body(self, conversation: Conversation, row: MessageRow) -> bytes:
+        """A message's body; of a growing one, without the parts that it has got.
+
+        Raises:
+            Refusal: SESSION_NOT_FOUND, the conversation was deleted since the row was read.
+            UnreadableError: it does not open, and its conversation is there.
+        """
+        return await self._opened(conversation, self.opener.body(conversation, row))
+
+    async def _opened(self, conversation: Conversation, opening: Awaitable[Opened]) -> Opened:
+        """What opens; of a conversation that was deleted meanwhile there is no key any more.
+
+        Raises:
+            Refusal: SESSION_NOT_FOUND.
+            UnreadableError: it does not open, and the conversation is there.
+        """
+        try:
+            return await opening
+        except UnreadableError:
+            await self.revision(conversation)
+            raise
 
     async def change(
         self,
@@ -124,7 +160,7 @@ class Conversations:
                 raise etag_stale()
             if seen.grows:
                 raise _message_growing()
-            body = await self.opener.body(conversation, seen)
+            body = await self.body(conversation, seen)
             new_body = change(seen, body)
             if new_body == body:
                 return message_of(conversation, seen, body)
@@ -208,7 +244,7 @@ class Conversations:
         # earlier one, a message would be missing when the rest of it comes.
         rows, as_of = await self._store.newest(conversation, limit=newest)
         # What has ended growing since comes as a change, whole.
-        messages = await self.opener.messages(conversation, rows)
+        messages = await self._opened(conversation, self.opener.messages(conversation, rows))
         changes = [MessageChange(upserted=message) for message in reversed(messages) if message]
         return Batch(changes, max(revision, as_of))
 
@@ -225,7 +261,8 @@ class Conversations:
             # got by here comes here: what comes later is only what it gets then.
             growing = await self._store.growing_through(conversation, revision)
             rows = {row.message_id: row for row in growing} | rows
-        changes = await self.opener.changes(conversation, rows.values(), after=after, to=revision)
+        opening = self.opener.changes(conversation, rows.values(), after=after, to=revision)
+        changes = await self._opened(conversation, opening)
         removes = any(row.body is None for row in page.rows)
         return Batch(changes, revision, removes=removes)
 

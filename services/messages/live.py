@@ -1,6 +1,6 @@
 """Conversations as feeds: what their watchers get, and how they come to know of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from services.messages.body import message_of
 from services.messages.conversations import Conversations
 from services.messages.erasing import PURGE
 from services.messages.parts import GrownRow, Growth
-from services.messages.store import MessageStore
+from services.messages.store import MAXIMUM_BYTES, MessageStore
 from services.messages.tables import CONVERSATIONS, Conversation
 from services.messages.writer import Stored
 from services.runtime.cursors import Cursors
@@ -57,9 +57,10 @@ class Announcer:
         """Messages were added, or have grown."""
         revision = stored[-1][1].revision
         if self._live.feeds.is_followed(conversation.feed):
-            changes = [_change(conversation, write, row) for write, row in stored]
-            after = stored[0][1].revision - 1
-            self._live.feeds.publish(conversation.feed, after, Batch(changes, revision))
+            for some in in_frames(stored):
+                changes = [_change(conversation, write, row) for write, row in some]
+                batch = Batch(changes, some[-1][1].revision)
+                self._live.feeds.publish(conversation.feed, some[0][1].revision - 1, batch)
         self._relay.wake(ACTIVITY)
         self._live.wakeups.send(conversation.feed, revision)
 
@@ -99,6 +100,17 @@ def watched(
         after=after,
         token_of_another=session_not_found(),
     )
+
+
+def in_frames(stored: Stored) -> Iterator[Stored]:
+    """What a conversation has got, in parts that a frame can hold: a batch may be larger."""
+    first = size = 0
+    for place, (write, _) in enumerate(stored):
+        if place > first and size + len(write.body) > MAXIMUM_BYTES:
+            yield stored[first:place]
+            first, size = place, 0
+        size += len(write.body)
+    yield stored[first:]
 
 
 def _change(conversation: Conversation, write: Write, row: AppendedRow | GrownRow) -> MessageChange:

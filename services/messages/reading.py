@@ -8,7 +8,6 @@ from inglenook.errors.v1.errors_pb2 import Reason
 from services.messages.conversations import Conversations
 from services.messages.scans import Numbers, ScannedRow
 from services.messages.tables import Conversation
-from services.runtime.encryption.envelope import UnreadableError
 from services.runtime.errors import Refusal
 
 
@@ -34,18 +33,8 @@ async def body_unless_gone(
         UnreadableError: the body does not open, and its conversation is there.
     """
     try:
-        return await conversations.opener.body(conversation, row)
-    except UnreadableError:
-        if await _is_gone(conversations, conversation):
-            return None
-        raise
-
-
-async def _is_gone(conversations: Conversations, conversation: Conversation) -> bool:
-    try:
-        await conversations.revision(conversation)
+        return await conversations.body(conversation, row)
     except Refusal as refusal:
         if refusal.reason == Reason.REASON_SESSION_NOT_FOUND:
-            return True
+            return None
         raise
-    return False

@@ -108,16 +108,13 @@ class Messages:
         newest_first = request.order != Order.ORDER_OLDEST_FIRST
         purpose = ("messages.list", conversation.feed, "down" if newest_first else "up")
         start = page_start(self._cursors, purpose, request.page_token)
-        messages, more = await self._conversations.page(
+        messages, following = await self._conversations.page(
             conversation,
             newest_first=newest_first,
             first=request.from_sequence if start is None else start,
             limit=page_limit(request.page_size),
         )
-        token = ""
-        if more:
-            following = messages[-1].sequence + (-1 if newest_first else 1)
-            token = self._cursors.make(purpose, following)
+        token = "" if following is None else self._cursors.make(purpose, following)
         return messages_pb2.ListMessagesResponse(messages=messages, next_page_token=token)
 
     async def UpdateMessage(

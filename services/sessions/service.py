@@ -12,7 +12,7 @@ from inglenook.sessions.v1.sessions_pb2 import SessionState
 from services.runtime.audit.listing import AccessListing
 from services.runtime.cursors import Cursors
 from services.runtime.encryption.data_keys import DataKeys, ScopeErasedError
-from services.runtime.encryption.envelope import Place
+from services.runtime.encryption.envelope import Place, UnreadableError
 from services.runtime.erasure import person_erased
 from services.runtime.errors import (
     Refusal,
@@ -303,7 +303,13 @@ class Sessions:
 
     async def _session(self, row: SessionRow) -> sessions_pb2.Session:
         place = _title_place(row.user_id, row.session_id)
-        title = await self._keys.open((row.user_id,), row.title, place)
+        try:
+            title = await self._keys.open((row.user_id,), row.title, place)
+        except UnreadableError:
+            # Of a person who was erased since the row was read there is no key any more.
+            if await self._store.is_erased(row.user_id):
+                raise person_erased() from None
+            raise
         expire_time = self._retention.expire_time(row)
         return sessions_pb2.Session(
             session_id=str(row.session_id),

@@ -15,6 +15,7 @@ from inglenook.users.v1 import users_pb2
 
 from services.runtime.cursors import Cursors
 from services.runtime.encryption.data_keys import ScopeErasedError
+from services.runtime.encryption.envelope import UnreadableError
 from services.runtime.erasure import person_erased
 from services.runtime.errors import Refusal, etag_stale, session_not_found
 from services.runtime.etags import etag_of, expected_revision
@@ -254,10 +255,18 @@ class Users:
         return found
 
     async def _user(self, row: UserRow) -> users_pb2.User:
+        try:
+            name = await self._profiles.open(row.user_id, "name", row.name)
+            email = await self._profiles.open(row.user_id, "email", row.email)
+        except UnreadableError:
+            # Of a person who was erased since the row was read there is no key any more.
+            if await self._store.get(row.user_id) is None:
+                raise person_erased() from None
+            raise
         return users_pb2.User(
             user_id=str(row.user_id),
-            name=await self._profiles.open(row.user_id, "name", row.name),
-            email=await self._profiles.open(row.user_id, "email", row.email),
+            name=name,
+            email=email,
             create_time=timestamp_of(row.create_time),
             update_time=timestamp_of(row.update_time),
             etag=etag_of(row.revision),

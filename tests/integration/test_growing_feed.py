@@ -19,6 +19,7 @@ from services.messages import conversations as reading
 from services.messages.appends import Append
 from services.messages.body import place_of
 from services.messages.conversations import Conversations
+from services.messages.erasing import Erasing
 from services.messages.growth import GrowthStore
 from services.messages.lease_store import LeaseStore
 from services.messages.opening import Opener
@@ -29,6 +30,7 @@ from services.messages.writer import Writer
 from services.runtime.database import Database, Parameters, Statement
 from services.runtime.encryption.data_keys import DataKeys
 from services.runtime.encryption.key_file import KeyFile
+from services.runtime.errors import Refusal
 from services.runtime.feed import Batch
 from tests.integration.calls import MakePerson
 
@@ -317,6 +319,44 @@ async def test_whatever_is_stored_between_its_statements_a_reader_holds_what_is_
         talk.database.between = None
     for reader in readers:
         await reader.until_current()
+
+
+async def test_a_conversation_that_is_deleted_while_it_is_read_is_gone_and_not_damaged(
+    talk: Talk, stack: Stack
+) -> None:
+    settings = stack.service("messages").environment
+    nobody = cast("Any", None)
+    async with Database(talk.database.url, pool_size=2, name="test erasing") as erasing:
+        # As in a process that has no key of it in memory.
+        keys = DataKeys(erasing, DATA_KEYS, KeyFile(Path(settings["INGLENOOK_KEY_FILE"])))
+        opener = Opener(keys, GrowthStore(talk.database))
+        store = MessageStore(talk.database)
+        conversations = Conversations(store, keys, nobody, opener, lambda *_: None)
+        row = await conversations.row(talk.conversation, next(iter(talk.stored)))
+        await Erasing(erasing, keys, lambda *_: None).erase(talk.conversation)
+        with pytest.raises(Refusal) as refused:
+            await conversations.message(talk.conversation, row)
+        assert refused.value.reason_name == "SESSION_NOT_FOUND"
+
+
+async def test_a_reply_that_is_deleted_while_it_is_listed_is_left_out(talk: Talk) -> None:
+    said = await talk.append()
+    reply = await talk.begin()
+    await talk.grow(reply, "more ")
+    statements = 0
+
+    async def delete() -> None:
+        nonlocal statements
+        statements += 1
+        if statements == 2:  # Its row was read, and its parts are not.
+            await talk.delete(reply)
+
+    talk.database.between = delete
+    messages, following = await talk.conversations.page(
+        talk.conversation, newest_first=True, first=0, limit=2
+    )
+    assert [message.message_id for message in messages] == [str(said)]
+    assert following == messages[0].sequence - 1
 
 
 @pytest.mark.parametrize("first", [0, 1])

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import grpc
 import httpx
+import psycopg
 import pytest
 from inglenook.messages.v1.messages_pb2 import AppendMessageRequest, WatchMessagesRequest
 from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
@@ -81,6 +82,29 @@ async def _say(
         request = AppendMessageRequest(session_id=session, content=line)
         await messages.AppendMessage(request, metadata=alice)  # type: ignore[misc]
     return lines
+
+
+async def test_a_burst_of_the_longest_messages_reaches_who_watches(
+    stack: Stack, alice: Metadata, session: str, messages: MessagesServiceStub
+) -> None:
+    longest = AppendMessageRequest(session_id=session, content="\N{FIRE}" * 50_000)
+
+    async def append() -> None:
+        await messages.AppendMessage(longest, metadata=alice)  # type: ignore[misc]
+
+    await append()
+    watcher = Watcher(stack.ports.messages, session, alice)
+    watching = asyncio.create_task(watcher.watch(until=31))
+    await watcher.heard()
+    with psycopg.connect(stack.admin_url) as writing:
+        # As if another process wrote: all that comes meanwhile is written at once.
+        writing.execute(
+            "SELECT 1 FROM messages.conversations WHERE session_id = %s FOR UPDATE", (session,)
+        )
+        burst = [asyncio.create_task(append()) for _ in range(30)]
+        await asyncio.sleep(2)
+        writing.rollback()
+    await asyncio.gather(*burst, watching)
 
 
 async def test_a_watch_is_a_snapshot_then_current_then_news(
