@@ -6,9 +6,12 @@ from pathlib import Path
 from playwright.async_api import Request, expect
 
 from local.stack import Stack
+from services.runtime.identity import user_id_of
+from services.runtime.settings import DEVELOPMENT_ISSUER
 from tests.browser.conftest import BeginReply, OpenTab
 from tests.browser.looks import look
 from tests.browser.person import Tab
+from tests.integration.commands import run_command
 
 
 async def test_what_is_said_is_replied_to_in_every_tab(open_tab: OpenTab) -> None:
@@ -67,6 +70,28 @@ async def test_a_reply_that_was_cut_off_is_tried_again(
     await answered.page.get_by_role("button", name="Try again").click()
     await expect(answered.page.get_by_text("There was some")).to_have_count(0)
     await _is_replied_to(answered, "Is anybody there?")
+
+
+async def test_a_reply_that_was_cut_off_and_has_to_be_kept_is_followed_by_another(
+    open_tab: OpenTab, begin_reply: BeginReply, stack: Stack
+) -> None:
+    tove = await open_tab("tove")
+    await tove.begin()
+    await tove.write("Is anybody there?")
+    await tove.sees("Is anybody there?")
+    cut = await begin_reply(tove, "There was some")
+    await tove.sees("Is anybody there?", "There was some")
+    named = (str(user_id_of(DEVELOPMENT_ISSUER, "tove")), tove.session_id)
+    held = await asyncio.to_thread(run_command, stack, "sessions", "hold", *named)
+    assert held.code == 0
+    cut.vanish()
+    await expect(tove.page.get_by_text("This reply was cut off here")).to_be_visible(timeout=60_000)
+    answered = await _again(open_tab, tove)
+    await answered.page.get_by_role("button", name="Try again").click()
+    await expect(answered.messages).to_have_count(3)
+    await expect(answered.messages.nth(1)).to_have_text("There was some")
+    await expect(answered.page.get_by_text("Replying…")).to_have_count(0)
+    await expect(answered.page.get_by_role("alert")).to_have_count(0)
 
 
 async def test_a_reply_that_never_came_can_be_asked_for(

@@ -15,6 +15,7 @@ from services.runtime.identity import user_id_of
 from services.runtime.settings import DEVELOPMENT_ISSUER
 from tests.browser.conftest import BeginReply, OpenTab
 from tests.browser.person import Tab
+from tests.integration.commands import run_command
 
 
 async def test_a_reply_grows_in_every_tab_of_the_person(
@@ -96,6 +97,37 @@ async def test_a_deletion_can_be_taken_back_and_else_is_carried_out(open_tab: Op
     await expect(dora.page.get_by_role("button", name="Undo")).to_have_count(0, timeout=30_000)
     await dora.page.reload()
     await expect(dora.page.get_by_text("No conversations yet")).to_be_visible()
+
+
+async def test_a_held_conversation_says_so_and_goes_on_but_cannot_be_deleted(
+    open_tab: OpenTab, stack: Stack
+) -> None:
+    hedda = await open_tab("hedda")
+    await hedda.begin()
+    named = (str(user_id_of(DEVELOPMENT_ISSUER, "hedda")), hedda.session_id)
+    conversation = hedda.page.url
+    note = hedda.page.get_by_text("keeps this conversation as it is")
+    await expect(note).to_have_count(0)
+    held = await asyncio.to_thread(run_command, stack, "sessions", "hold", *named)
+    assert held.code == 0
+    await expect(note).to_be_visible()
+    await hedda.write("It goes on.")
+    await hedda.sees("It goes on.")
+    await hedda.page.get_by_label("This conversation").first.click()
+    await expect(hedda.page.get_by_role("button", name="Complete")).to_be_visible()
+    await expect(hedda.page.get_by_role("button", name="Delete")).to_have_count(0)
+    await hedda.page.goto("/account")
+    await hedda.page.get_by_label("To erase your account, write ERASE").fill("ERASE")
+    await hedda.page.get_by_role("button", name="Erase my account").click()
+    await expect(hedda.page.get_by_role("alert")).to_contain_text("for a legal reason")
+    await hedda.page.goto(conversation)
+    await expect(note).to_be_visible()
+    released = await asyncio.to_thread(run_command, stack, "sessions", "release", *named)
+    assert released.code == 0
+    await expect(note).to_have_count(0)
+    await hedda.choose("Delete")
+    await expect(hedda.conversations).to_have_count(0)
+    assert hedda.faults == []
 
 
 async def test_what_was_said_is_found_and_shown_in_its_place(open_tab: OpenTab) -> None:

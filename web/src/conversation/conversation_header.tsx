@@ -19,6 +19,7 @@ export function ConversationHeader(props: {
   const [renaming, setRenaming] = useState<"not yet" | "now" | "done">("not yet");
   const [problem, setProblem] = useState("");
   const completed = session?.state === SessionState.COMPLETED;
+  const held = session?.legalHold === true;
 
   const attempt = async (act: () => Promise<unknown>) => {
     try {
@@ -50,9 +51,11 @@ export function ConversationHeader(props: {
       {completed && <span className="badge">completed</span>}
       {session !== undefined && renaming !== "now" && (
         <Menu label="This conversation" takesFocus={renaming === "done"}>
-          <button type="button" onClick={() => setRenaming("now")}>
-            Rename
-          </button>
+          {!held && (
+            <button type="button" onClick={() => setRenaming("now")}>
+              Rename
+            </button>
+          )}
           {completed ? (
             <button
               type="button"
@@ -74,17 +77,25 @@ export function ConversationHeader(props: {
           >
             Export
           </button>
-          <button
-            type="button"
-            className="grave"
-            onClick={() => {
-              deletion.begin(session);
-              goTo("/", undefined, true);
-            }}
-          >
-            Delete
-          </button>
+          {!held && (
+            <button
+              type="button"
+              className="grave"
+              onClick={() => {
+                deletion.begin(session);
+                goTo("/", undefined, true);
+              }}
+            >
+              Delete
+            </button>
+          )}
         </Menu>
+      )}
+      {held && (
+        <p className="hint">
+          Whoever runs this server keeps this conversation as it is for now, for a legal reason. You
+          can go on with it; nothing of it can be changed or deleted until they release it.
+        </p>
       )}
       {problem && <p role="alert">{problem}</p>}
     </header>

@@ -4,6 +4,10 @@ import { type ReactNode, useEffect, useState, useSyncExternalStore } from "react
 import { advice } from "../shell/advice";
 import { useReplies } from "./replies";
 
+// What keeps a reply that was cut off from being taken away: another tab was faster, or a legal hold
+// keeps it. Another one can be asked for nevertheless.
+const NOT_IN_THE_WAY = new Set<string | undefined>(["MESSAGE_NOT_FOUND", "LEGAL_HOLD"]);
+
 // A reply that has begun is among the messages within moments, unless somebody deleted it.
 const PATIENCE = 5000;
 
@@ -50,8 +54,7 @@ export function ReplyBar(props: {
   };
   const tryAgain = async ({ messageId }: Message) => {
     await client.messages.deleteMessage({ sessionId, messageId }).catch((error: unknown) => {
-      // Another tab was faster.
-      if (InglenookError.from(error).reason !== "MESSAGE_NOT_FOUND") {
+      if (!NOT_IN_THE_WAY.has(InglenookError.from(error).reason)) {
         throw error;
       }
     });

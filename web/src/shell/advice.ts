@@ -21,6 +21,8 @@ export function advice(thrown: unknown): string {
       return "Replies to you are being written in other conversations. Wait for one, or stop it.";
     case "QUOTA_EXCEEDED":
       return "You have as many conversations as you may have. Delete one that you need no more.";
+    case "LEGAL_HOLD":
+      return "Whoever runs this server has to keep this as it is for now, for a legal reason. Ask them when that ends.";
     case "DATA_UNREADABLE":
       return "What is stored here cannot be read. Please tell whoever runs this server.";
   }
