@@ -20,8 +20,9 @@ def to_be_answered(newest_first: Sequence[Message]) -> list[Message]:
         Refusal: NOTHING_TO_ANSWER or REPLY_UNDER_WAY.
     """
     rest = list(newest_first)
-    if rest and rest[0].state == MessageState.MESSAGE_STATE_GROWING:
-        raise reply_under_way(rest[0].message_id)
+    for message in rest:
+        if message.state == MessageState.MESSAGE_STATE_GROWING:
+            raise reply_under_way(message.message_id)
     while rest and rest[0].role == Role.ROLE_ASSISTANT and rest[0].state in _UNFINISHED:
         del rest[0]
     if not rest or rest[0].role != Role.ROLE_USER:

@@ -7,7 +7,7 @@ minute that a service's token is good for delays a reply and changes nothing in 
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -43,6 +43,8 @@ class Place:
     person: UUID
     session_id: str
     message_id: str
+    after_sequence: int = field(default=0, compare=False)
+    """The newest message that was read: it begins only while nobody has said more. 0: whatever."""
 
 
 class WrittenElsewhereError(Exception):
@@ -150,6 +152,7 @@ class _Recording:
             message_id=self._place.message_id,
             model=self._model,
             offset=self._length,
+            after_sequence=self._place.after_sequence,
         )
 
     def _note_begun(self) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -157,10 +157,28 @@ class Replies:
 
     async def _reply(self, reply: _Reply) -> None:
         place = reply.place
-        if await self._is_there(place):
-            reply.note_begun()
-            return
-        conversation = to_be_answered(await self._newest_first(place))
+        while not await self._is_there(place):
+            newest_first = await self._newest_first(place)
+            conversation = to_be_answered(newest_first)
+            following = replace(place, after_sequence=newest_first[0].sequence)
+            try:
+                await self._write(reply, following, conversation)
+            except Refusal as refusal:
+                # More since that was read: by another process that replies, or by the person.
+                if refusal.reason != Reason.REASON_MORE_WAS_SAID:
+                    raise
+            else:
+                return
+        reply.note_begun()
+
+    async def _write(self, reply: _Reply, place: Place, conversation: Sequence[Message]) -> None:
+        """Writes a reply to a conversation.
+
+        Raises:
+            WrittenElsewhereError: another process writes this message, or wrote it.
+            VoiceError: it is not whole.
+            Refusal: the message cannot be written, or not any more.
+        """
         text, model = GrowingText(), self._voice.model
         has_begun = asyncio.Event()
 

@@ -55,6 +55,7 @@ from services.runtime.database import Database, statement
 LEASE_SECONDS = 10
 """How long a writer counts as alive after it was heard of."""
 _OVERDUE_AT_ONCE = 100
+_EVERYTHING = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +90,18 @@ _BODY = bindparam("body", type_=LargeBinary)
 _HAS_LENGTH = _MESSAGE.length == bindparam("length", type_=Integer)
 DEADLINE = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, LEASE_SECONDS)
 
+_is_later = and_(
+    IN_CONVERSATION,
+    _MESSAGE.body.is_not(None),
+    _MESSAGE.sequence > bindparam("after", type_=BigInteger),
+)
 _beginning = (
     update(CONVERSATIONS)
     .where(
         THIS_CONVERSATION,
         _CONVERSATION.delete_time.is_(None),
         ~select(literal(1)).select_from(MESSAGES).where(_THIS_MESSAGE).exists(),
+        ~select(literal(1)).select_from(MESSAGES).where(_is_later).exists(),
     )
     .values(
         last_sequence=_CONVERSATION.last_sequence + 1,
@@ -274,12 +281,15 @@ class GrowthStore:
         body: bytes,
         writer: UUID,
         service: str,
+        after: int = 0,
     ) -> MessageRow | None:
-        """Adds a message that grows; None when there is no such conversation or one of that id."""
+        """Adds a message that grows, if none of a later sequence than `after` is there; 0: anyway.
+
+        None when one is, or one of that id, or there is no such conversation.
+        """
         named = {**conversation.parameters, "message": message_id, "role": role, "body": body}
-        return await self._database.one_after(
-            LOCK, _BEGIN, {**named, "writer": writer, "service": service}
-        )
+        written = {"writer": writer, "service": service, "after": after or _EVERYTHING}
+        return await self._database.one_after(LOCK, _BEGIN, {**named, **written})
 
     async def take_up(
         self,

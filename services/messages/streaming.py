@@ -154,7 +154,7 @@ class GrowingMessages:
                 return taken_up
 
     async def _begin(self, header: StreamMessageHeader) -> "_Reply | None":
-        """Adds the message; None when there is one, or its conversation has not begun."""
+        """Adds the message; None when there is one or a later one, or its conversation is new."""
         conversation, message_id = _named(header)
         body = body_of(header)
         keyring = await self._conversations.keyring(conversation)
@@ -166,6 +166,7 @@ class GrowingMessages:
             body=keyring.seal(body, place_of(conversation, message_id)),
             writer=writer,
             service=_service(),
+            after=header.after_sequence,
         )
         if row is None:
             return None
@@ -180,6 +181,8 @@ class GrowingMessages:
             await self._conversations.begin(conversation)
             if header.offset:
                 raise _offset_wrong(0)
+            if header.after_sequence:
+                await self._require_newest(conversation, header.after_sequence)
             return None
         if seen.body is None:
             raise message_not_found()
@@ -207,6 +210,16 @@ class GrowingMessages:
             return None
         lease = Lease(conversation, message_id, writer, _this_call(), row.revision)
         return self._announced(_Reply(lease, body_alone(held), seen.length), row)
+
+    async def _require_newest(self, conversation: Conversation, sequence: int) -> None:
+        """Makes sure that nothing was said after a message.
+
+        Raises:
+            Refusal: MORE_WAS_SAID.
+        """
+        rows, _ = await self._store.newest(conversation, limit=1)
+        if rows and rows[0].sequence > sequence:
+            raise _more_was_said(rows[0].sequence)
 
     async def _fill(self, reply: _Reply, requests: AsyncIterator[StreamMessageRequest]) -> None:
         """Stores the text that comes, until no more does."""
@@ -361,6 +374,15 @@ def _offset_wrong(length: int) -> Refusal:
         Reason.REASON_OFFSET_WRONG,
         "The message has another length. Go on from the length given.",
         metadata={"length": str(length)},
+    )
+
+
+def _more_was_said(sequence: int) -> Refusal:
+    return Refusal(
+        grpc.StatusCode.ABORTED,
+        Reason.REASON_MORE_WAS_SAID,
+        "More was said meanwhile. Read it and decide again.",
+        metadata={"sequence": str(sequence)},
     )
 
 

@@ -66,11 +66,21 @@ class Replying:
         return (("authorization", f"Bearer {self._responder.token(acting_for=acting_for)}"),)
 
     async def begin(
-        self, message_id: str, *texts: str, offset: int = 0, port: int = 0, model: str = ""
+        self,
+        message_id: str,
+        *texts: str,
+        offset: int = 0,
+        port: int = 0,
+        model: str = "",
+        after: int = 0,
     ) -> "grpc.aio.StreamUnaryCall[Any, Any]":
         call = self.call(port=port)
         header = StreamMessageHeader(
-            session_id=self.session, message_id=message_id, offset=offset, model=model
+            session_id=self.session,
+            message_id=message_id,
+            offset=offset,
+            model=model,
+            after_sequence=after,
         )
         await call.write(StreamMessageRequest(header=header))
         for text in texts:

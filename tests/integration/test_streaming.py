@@ -12,6 +12,7 @@ from google.rpc.status_pb2 import Status
 from inglenook.messages.v1.messages_pb2 import (
     StreamMessageHeader,
     StreamMessageRequest,
+    StreamMessageResponse,
     UpdateMessageRequest,
     WatchMessagesRequest,
 )
@@ -25,6 +26,7 @@ from tests.integration.replying import COMPLETE, GROWING, INTERRUPTED, Reader, R
 INVALID = Refused("INVALID_ARGUMENT", "REQUEST_INVALID")
 REUSED = Refused("ALREADY_EXISTS", "ID_REUSED")
 REPLACED = Refused("ABORTED", "WRITER_REPLACED")
+MORE = Refused("ABORTED", "MORE_WAS_SAID")
 STOPPING = Refused("UNAVAILABLE", "SERVER_STOPPING")
 
 
@@ -54,6 +56,45 @@ async def test_a_reply_is_seen_as_it_grows_here_and_on_another_replica(
         assert reader.states == [GROWING, COMPLETE]
         assert reader.deltas > 1
     assert await replying.get(message_id) == message
+
+
+async def test_of_several_that_follow_one_message_one_begins(
+    replying: Replying, replica: int, person: MakePerson
+) -> None:
+    alice = person("alice")
+    for _ in range(5):
+        asked = alice.say(replying.session, "Who answers?")
+        ids = [str(uuid4()) for _ in range(4)]
+        calls = [
+            await replying.begin(message_id, "I", after=asked["sequence"], port=port)
+            for message_id, port in zip(ids, [0, replica] * 2, strict=True)
+        ]
+        for call in calls:
+            await call.done_writing()
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+        (stored,) = [one.message for one in ended if isinstance(one, StreamMessageResponse)]
+        refused = [one for one in ended if isinstance(one, grpc.aio.AioRpcError)]
+        assert {refusal_over_grpc(one) for one in refused} == {MORE}
+        assert len(refused) == 3
+        assert stored.sequence == asked["sequence"] + 1
+
+
+async def test_what_follows_a_message_is_taken_up_whatever_came_and_begins_where_that_was_deleted(
+    replying: Replying, person: MakePerson
+) -> None:
+    alice, message_id = person("alice"), str(uuid4())
+    asked = alice.say(replying.session, "Who answers?")
+    later = alice.say(replying.session, "Nobody?")
+    path = f"/v1/sessions/{replying.session}/messages/{later['messageId']}"
+    assert await replying.refused(await replying.begin(message_id, after=1)) == MORE
+    alice.call("DELETE", path)
+    call = await replying.begin(message_id, "I ", after=asked["sequence"])
+    await replying.get_when(message_id, length=2)
+    alice.say(replying.session, "Ah.")
+    taken_up = await replying.begin(message_id, "do.", offset=2, after=asked["sequence"])
+    await taken_up.done_writing()
+    assert (await taken_up).message.content == "I do."
+    assert await replying.refused(call) == REPLACED
 
 
 async def test_whoever_joins_in_the_middle_gets_the_text_so_far_and_then_the_rest(

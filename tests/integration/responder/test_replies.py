@@ -8,6 +8,7 @@ import grpc
 import pytest
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
+from inglenook.respond.v1.respond_pb2 import ReplyResponse
 
 from examples.responder.growing_text import GrowingText
 from examples.responder.listener import reply_to
@@ -99,6 +100,42 @@ async def test_there_is_one_reply_at_a_time_and_none_to_a_reply(
     await replying.stop(first)
     assert (await other.answer_to("And my brother.")).state == COMPLETE
     assert await replying.refused(other.call()) == NOTHING
+
+
+async def test_of_two_processes_that_are_asked_at_once_one_replies(
+    start_responder: StartResponder,
+) -> None:
+    settings = {"listener_words_per_second": SLOW, "replies_per_person": "100"}
+    slow = start_responder(own=True, **settings)
+    other = start_responder(own=True, beside=slow, **settings)
+    for _ in range(10):
+        session = slow.person.new_session()
+        slow.say("My sister came.", session=session)
+        answers = await asyncio.gather(
+            *(answering.call(session=session) for answering in (slow, other)),
+            return_exceptions=True,
+        )
+        (begun,) = [one for one in answers if isinstance(one, ReplyResponse)]
+        (refused,) = [one for one in answers if isinstance(one, grpc.aio.AioRpcError)]
+        assert refusal_over_grpc(refused) == UNDER_WAY
+        assert _detail(refused, ErrorInfo).metadata["message_id"] == begun.message_id
+        listed = slow.person.call("GET", f"/v1/sessions/{session}/messages")["messages"]
+        assert [message["messageId"] for message in listed[:-1]] == [begun.message_id]
+        slow.person.call("POST", f"/v1/sessions/{session}/messages/{begun.message_id}:stop", {})
+
+
+async def test_what_is_said_while_a_reply_grows_gets_no_second_one(
+    start_responder: StartResponder,
+) -> None:
+    slow = start_responder(listener_words_per_second=SLOW)
+    other = start_responder(beside=slow, listener_words_per_second=STEADY)
+    slow.say("My sister came.")
+    first = await slow.reply()
+    slow.say("And my brother.")
+    for answering in (slow, other):
+        assert await slow.replying.refused(answering.call()) == UNDER_WAY
+    await slow.replying.stop(first)
+    assert await _reply_when_let_in(other, but=UNDER_WAY)
 
 
 def _detail(error: grpc.aio.AioRpcError, kind: type[Detail]) -> Detail:
