@@ -86,6 +86,11 @@ class ClerkApplication:
         }
         return jwt.encode(claims, self.key, "RS256", headers={"kid": _KEY_ID})
 
+    def end_sessions(self) -> None:
+        """Signs everybody out, who learn of it when they next want a token."""
+        self.sessions.clear()
+        self.people.clear()
+
     def close(self) -> None:
         """Stops answering."""
         for server in self._servers:
@@ -127,7 +132,8 @@ class _Handler(BaseHTTPRequestHandler):
             case ["client", "sessions", session, "touch"] if session in self.clerk.people:
                 self._json({"response": self._session(session), "client": self._client()})
             case ["client", "sessions"] if self._asked("_method") == "DELETE":
-                self.clerk.people.pop(self.clerk.sessions.pop(self._asked(_BROWSER)))
+                ended = self.clerk.sessions.pop(self._asked(_BROWSER), "")
+                self.clerk.people.pop(ended, None)
                 self._json({"response": self._client(), "client": None})
             case _:
                 self._send(HTTPStatus.UNAUTHORIZED, b'{"errors": []}', "application/json")

@@ -1,6 +1,6 @@
 """A person at a tab: what they do and what they see, in the words of the page."""
 
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Dialog, Locator, Page, expect
 
 
 class Tab:
@@ -80,3 +80,17 @@ class Tab:
     @property
     def conversations(self) -> Locator:
         return self.page.get_by_role("navigation", name="Conversations").get_by_role("link")
+
+
+async def asked(tab: Tab, *, accept: bool, by: Locator) -> list[str]:
+    """What the browser asks a person when they press a button; they accept it, or do not."""
+    questions: list[str] = []
+
+    async def answer(dialog: Dialog) -> None:
+        questions.append(dialog.message or dialog.type)
+        await (dialog.accept() if accept else dialog.dismiss())
+
+    tab.page.on("dialog", answer)
+    await by.click()
+    tab.page.remove_listener("dialog", answer)
+    return questions

@@ -14,7 +14,7 @@ from contract.folders import ROOT
 from local.stack import Stack, free_ports
 from tests.browser.clerk import ISSUER, PUBLISHABLE_KEY, ClerkApplication
 from tests.browser.conftest import running_browser, without_responder
-from tests.browser.person import Tab
+from tests.browser.person import Tab, asked
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ async def tab(browser: Browser, clerks_stack: Stack, clerk: ClerkApplication) ->
     await tab.page.get_by_role("link", name="Ann").click()
     yield tab
     await context.close()
-    clerk.sessions.clear()
+    clerk.end_sessions()
 
 
 async def test_people_sign_in_on_clerks_page_and_come_back_to_where_they_were(tab: Tab) -> None:
@@ -92,6 +92,23 @@ async def test_who_signs_out_of_clerk_is_led_back_to_its_page(
     await tab.page.get_by_role("button", name="Sign out").click()
     await expect(tab.page.get_by_role("link", name="Ann")).to_be_visible()
     assert clerk.sessions == {}
+
+
+async def test_who_would_lose_what_is_not_sent_by_signing_in_again_is_asked_first(
+    tab: Tab, clerk: ClerkApplication
+) -> None:
+    await tab.begin()
+    await tab.page.keyboard.type("Not sent yet.")
+    clerk.end_sessions()
+    await expect(tab.page.get_by_text("This leaves the page: copy first")).to_be_visible(
+        timeout=30_000
+    )
+    sign_in = tab.page.get_by_role("button", name="Sign in")
+    questions = await asked(tab, accept=False, by=sign_in)
+    assert questions == ["You wrote something that is not sent. Leave and lose it?"]
+    await expect(tab.field).to_have_value("Not sent yet.")
+    assert await asked(tab, accept=True, by=sign_in) == questions
+    await expect(tab.page.get_by_role("link", name="Ann")).to_be_visible()
 
 
 async def test_the_receipt_of_an_erasure_stays_in_view_after_clerk_was_left(tab: Tab) -> None:

@@ -47,6 +47,7 @@ async def test_nothing_is_kept_in_the_browser_but_who_is_signed_in(open_tab: Ope
     await ida.begin()
     await ida.write("Only in memory.")
     await ida.sees("Only in memory.")
+    await ida.field.fill("Not even sent.")
     kept = await ida.page.evaluate(
         "[Object.keys(localStorage), Object.entries(sessionStorage), document.cookie]"
     )

@@ -1,76 +1,95 @@
-import { createInglenook, type ErasureReceipt, RespondService } from "inglenook";
+import type { ErasureReceipt } from "inglenook";
 import { InglenookProvider } from "inglenook/react";
-import { type ReactNode, useEffect, useState } from "react";
+import { type ReactNode, useCallback, useEffect, useState } from "react";
 import { ErasedPage } from "./account/erasure";
-import { Drafts, DraftsProvider } from "./conversation/drafts";
-import { Replies, RepliesProvider } from "./conversation/replies";
 import { DeletionWindow } from "./sessions/deletion";
 import { Shell } from "./shell/shell";
 import type { Configuration } from "./sign_in/configuration";
-import type { Identity } from "./sign_in/identity";
 import { type Entrance, SignInPage } from "./sign_in/sign_in_page";
-
-// Without TLS a browser speaks HTTP/1.1, and has six connections for all tabs together: those that
-// nobody looks at leave theirs to the others.
-const HIDDEN = location.protocol === "https:" ? 60_000 : 2_000;
+import { Visit, VisitProvider } from "./visit";
 
 /** The whole app: signing in, and then what is the person's own. */
 export function App(props: { configuration: Promise<Configuration> }): ReactNode {
-  const [entrance, setEntrance] = useState<Entrance>();
+  const [visit, setVisit] = useState<Visit>();
+  const [signedIn, setSignedIn] = useState(false);
   const [receipt, setReceipt] = useState<ErasureReceipt>();
+  useWarningBeforeLeaving(visit);
+
+  const enter = useCallback(
+    (entrance: Entrance) => {
+      if (visit?.identity.key === entrance.identity.key) {
+        visit.goOn(entrance.identity);
+      } else {
+        visit?.end();
+        setVisit(new Visit(entrance));
+      }
+      setSignedIn(true);
+    },
+    [visit],
+  );
+
   if (receipt !== undefined) {
     return <ErasedPage receipt={receipt} />;
   }
-  if (entrance === undefined) {
-    return <SignInPage configuration={props.configuration} onSignedIn={setEntrance} />;
+  if (visit === undefined || !signedIn) {
+    return <SignInPage configuration={props.configuration} onSignedIn={enter} />;
   }
-  const { identity, services } = entrance;
+  const { identity } = visit;
   const signOut = async () => {
     await identity.signOut();
-    setEntrance(undefined);
+    visit.end();
+    setVisit(undefined);
+    setSignedIn(false);
+  };
+  const signInAgain = async () => {
+    if (!identity.leavesPage) {
+      await identity.signOut();
+      setSignedIn(false);
+    } else if (visit.mayEnd()) {
+      await signOut();
+    }
   };
   const erased = (of: ErasureReceipt) => {
+    visit.end();
+    setVisit(undefined);
     setReceipt(of);
     void identity.signOut();
   };
   return (
-    <SignedIn
-      key={identity.key}
-      identity={identity}
-      services={services}
-      onSignOut={signOut}
-      onErased={erased}
-    />
+    <VisitProvider value={visit}>
+      <InglenookProvider client={visit.client}>
+        <DeletionWindow>
+          <Shell
+            onSignOut={signOut}
+            onSignInAgain={signInAgain}
+            onErased={erased}
+            renewSignIn={() => identity.getToken({ fresh: true })}
+          />
+        </DeletionWindow>
+      </InglenookProvider>
+    </VisitProvider>
   );
 }
 
-function SignedIn(props: {
-  identity: Identity;
-  services: readonly string[];
-  onSignOut: () => Promise<void>;
-  onErased: (receipt: ErasureReceipt) => void;
-}): ReactNode {
-  const { getToken } = props.identity;
-  const answered = props.services.includes(RespondService.typeName);
-  const [client] = useState(() =>
-    createInglenook({ baseUrl: location.origin, getToken, live: { hidden: HIDDEN } }),
-  );
-  const [replies] = useState(() => new Replies(client, answered));
-  const [drafts] = useState(() => new Drafts());
-  useEffect(() => () => client.close(), [client]);
-  return (
-    <InglenookProvider client={client}>
-      <RepliesProvider value={replies}>
-        <DraftsProvider value={drafts}>
-          <DeletionWindow>
-            <Shell
-              onSignOut={props.onSignOut}
-              onErased={props.onErased}
-              renewSignIn={() => getToken({ fresh: true })}
-            />
-          </DeletionWindow>
-        </DraftsProvider>
-      </RepliesProvider>
-    </InglenookProvider>
-  );
+/** While something is not stored, the browser asks before it leaves the page. */
+function useWarningBeforeLeaving(visit: Visit | undefined): void {
+  useEffect(() => {
+    if (visit === undefined) {
+      return;
+    }
+    const warn = (event: Event) => event.preventDefault();
+    const look = () => {
+      if (visit.unfinished) {
+        window.addEventListener("beforeunload", warn);
+      } else {
+        window.removeEventListener("beforeunload", warn);
+      }
+    };
+    look();
+    const stopLooking = visit.subscribe(look);
+    return () => {
+      stopLooking();
+      window.removeEventListener("beforeunload", warn);
+    };
+  }, [visit]);
 }

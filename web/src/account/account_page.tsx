@@ -3,6 +3,7 @@ import { useInglenook, useMe } from "inglenook/react";
 import { type FormEvent, type ReactNode, useState } from "react";
 import { Link } from "../shell/address";
 import { advice } from "../shell/advice";
+import { useVisit } from "../visit";
 import { AccessLog } from "./access_log";
 import { ErasureForm } from "./erasure";
 import { exportEverything } from "./export";
@@ -14,6 +15,7 @@ export function AccountPage(props: {
   renewSignIn: () => Promise<unknown>;
 }): ReactNode {
   const client = useInglenook();
+  const visit = useVisit();
   const { user } = useMe();
   const [told, setTold] = useState("");
   const [problem, setProblem] = useState("");
@@ -76,7 +78,11 @@ export function AccountPage(props: {
       <h2>Leave</h2>
       <button
         type="button"
-        onClick={() => void attempt(props.onSignOut, "Signing out…", "You are signed out.")}
+        onClick={() => {
+          if (visit.mayEnd()) {
+            void attempt(props.onSignOut, "Signing out…", "You are signed out.");
+          }
+        }}
       >
         Sign out
       </button>

@@ -7,8 +7,7 @@ import {
   useSyncExternalStore,
 } from "react";
 import { advice } from "../shell/advice";
-import { useDrafts } from "./drafts";
-import { useReplies } from "./replies";
+import { useVisit } from "../visit";
 
 const LONGEST = 50_000;
 const TELL_FROM = 45_000;
@@ -16,8 +15,7 @@ const TELL_FROM = 45_000;
 /** Where the person writes. What is refused comes back here with the reason. */
 export function Composer(props: { sessionId: string }): ReactNode {
   const { sessionId } = props;
-  const drafts = useDrafts();
-  const replies = useReplies();
+  const { drafts, replies } = useVisit();
   const draft = useSyncExternalStore(drafts.subscribe, () => drafts.of(sessionId));
   const field = useRef<HTMLTextAreaElement>(null);
   const length = draft.text.length > TELL_FROM ? codePoints(draft.text) : 0;

@@ -1,7 +1,8 @@
 import { useMessages } from "inglenook/react";
-import { type ReactNode, useState } from "react";
+import { type ReactNode, useState, useSyncExternalStore } from "react";
 import { Link, type Spot } from "../shell/address";
 import { advice } from "../shell/advice";
+import { useVisit } from "../visit";
 import { Announcements } from "./announcements";
 import { Composer } from "./composer";
 import { ConversationHeader } from "./conversation_header";
@@ -28,6 +29,7 @@ export function ConversationPage(props: { sessionId: string }): ReactNode {
             Try again
           </button>
         )}
+        <Leftover sessionId={sessionId} />
       </section>
     );
   }
@@ -45,5 +47,24 @@ export function ConversationPage(props: { sessionId: string }): ReactNode {
       <ReplyBar sessionId={sessionId} items={messages.items} />
       <Composer sessionId={sessionId} />
     </article>
+  );
+}
+
+/** What was written in a conversation that cannot be shown: to be copied, or thrown away. */
+function Leftover(props: { sessionId: string }): ReactNode {
+  const { sessionId } = props;
+  const { drafts } = useVisit();
+  const { text } = useSyncExternalStore(drafts.subscribe, () => drafts.of(sessionId));
+  if (text === "") {
+    return null;
+  }
+  return (
+    <div className="stack">
+      <label htmlFor="leftover">What you wrote here and did not send</label>
+      <textarea id="leftover" readOnly rows={4} value={text} />
+      <button type="button" onClick={() => drafts.write(sessionId, "")}>
+        Throw it away
+      </button>
+    </div>
   );
 }

@@ -1,5 +1,3 @@
-import { createContext, useContext } from "react";
-
 /** What was written in a conversation and not sent, or sent and refused. */
 export interface Draft {
   readonly text: string;
@@ -20,6 +18,11 @@ export class Drafts {
   /** The same object until something changes. */
   of(sessionId: string): Draft {
     return this.#drafts.get(sessionId) ?? NOTHING;
+  }
+
+  /** Whether nothing is written in any conversation. */
+  get empty(): boolean {
+    return [...this.#drafts.values()].every(({ text }) => text.trim() === "");
   }
 
   readonly subscribe = (changed: () => void): (() => void) => {
@@ -51,16 +54,4 @@ export class Drafts {
 
 function joined(...texts: string[]): string {
   return texts.filter((text) => text !== "").join(BETWEEN);
-}
-
-const Context = createContext<Drafts | undefined>(undefined);
-
-export const DraftsProvider = Context.Provider;
-
-export function useDrafts(): Drafts {
-  const drafts = useContext(Context);
-  if (drafts === undefined) {
-    throw new Error("There is no <DraftsProvider> above this component.");
-  }
-  return drafts;
 }

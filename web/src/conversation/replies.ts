@@ -1,5 +1,4 @@
 import { type Inglenook, InglenookError, type Message } from "inglenook";
-import { createContext, useContext } from "react";
 import { advice } from "../shell/advice";
 
 /** How it stands with the reply to what was said last in a conversation. */
@@ -94,16 +93,4 @@ function afterRefusal(error: InglenookError): Asking {
     default:
       return { ...NOT_ASKED, problem: `No reply came. ${advice(error)}` };
   }
-}
-
-const Context = createContext<Replies | undefined>(undefined);
-
-export const RepliesProvider = Context.Provider;
-
-export function useReplies(): Replies {
-  const replies = useContext(Context);
-  if (replies === undefined) {
-    throw new Error("There is no <RepliesProvider> above this component.");
-  }
-  return replies;
 }

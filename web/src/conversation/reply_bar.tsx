@@ -2,7 +2,7 @@ import { type ConversationItem, InglenookError, type Message, MessageState, Role
 import { useInglenook } from "inglenook/react";
 import { type ReactNode, useEffect, useState, useSyncExternalStore } from "react";
 import { advice } from "../shell/advice";
-import { useReplies } from "./replies";
+import { useVisit } from "../visit";
 
 // What keeps a reply that was cut off from being taken away: another tab was faster, or a legal hold
 // keeps it. Another one can be asked for nevertheless.
@@ -18,7 +18,7 @@ export function ReplyBar(props: {
 }): ReactNode {
   const { sessionId, items } = props;
   const client = useInglenook();
-  const replies = useReplies();
+  const { replies } = useVisit();
   const asking = useSyncExternalStore(replies.subscribe, () => replies.of(sessionId));
   const [problem, setProblem] = useState("");
   const last = items.at(-1);

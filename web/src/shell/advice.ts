@@ -33,7 +33,7 @@ export function advice(thrown: unknown): string {
     case "RESOURCE_EXHAUSTED":
       return "The server is busy. Wait a moment and try again.";
     case "UNAUTHENTICATED":
-      return "Your sign-in has ended. Sign in again; nothing is lost.";
+      return "Your sign-in has ended. Sign in again.";
     default:
       return error.message || "Something failed. Try again.";
   }

@@ -1,5 +1,6 @@
 import type { InglenookError, LiveStatus } from "inglenook";
 import { type ReactNode, useEffect, useState } from "react";
+import { useUnfinished, useVisit } from "../visit";
 import { advice } from "./advice";
 
 // A cut that is over before anybody could read of it is not worth a word.
@@ -25,7 +26,7 @@ export function Connection(props: {
       {shown && !signedOut && (status === "failed" ? advice(error) : SENTENCES[status])}
       {shown && signedOut && (
         <>
-          {advice(error)}{" "}
+          {advice(error)} <WhatIsUnfinished />
           <button type="button" onClick={onSignIn}>
             Sign in
           </button>
@@ -33,6 +34,17 @@ export function Connection(props: {
       )}
     </div>
   );
+}
+
+/** What becomes of what is not sent when the person signs in again. */
+function WhatIsUnfinished(): ReactNode {
+  const { identity } = useVisit();
+  if (!useUnfinished()) {
+    return null;
+  }
+  return identity.leavesPage
+    ? "This leaves the page: copy first what you wrote and did not send, or it is lost. "
+    : "What you wrote and did not send waits here for you. ";
 }
 
 const SENTENCES: Record<LiveStatus, string> = {

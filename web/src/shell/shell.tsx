@@ -1,5 +1,5 @@
 import type { ErasureReceipt } from "inglenook";
-import { useSessions, useUnsent } from "inglenook/react";
+import { useSessions } from "inglenook/react";
 import { type ReactNode, useEffect, useRef } from "react";
 import { AccountPage } from "../account/account_page";
 import { ConversationPage } from "../conversation/conversation_page";
@@ -11,6 +11,7 @@ import { Flame } from "./flame";
 
 interface Leaving {
   onSignOut: () => Promise<void>;
+  onSignInAgain: () => Promise<void>;
   onErased: (receipt: ErasureReceipt) => void;
   renewSignIn: () => Promise<unknown>;
 }
@@ -20,7 +21,6 @@ export function Shell(props: Leaving): ReactNode {
   const path = usePath();
   const page = pageAt(path);
   const { status, error } = useSessions();
-  useWarningBeforeLeaving();
   return (
     <div className="shell" data-page={page.name}>
       <a className="skip" href="#main">
@@ -28,7 +28,7 @@ export function Shell(props: Leaving): ReactNode {
       </a>
       <Sidebar page={page} />
       <main id="main" tabIndex={-1}>
-        <Connection status={status} error={error} onSignIn={() => void props.onSignOut()} />
+        <Connection status={status} error={error} onSignIn={() => void props.onSignInAgain()} />
         <PageContent page={page} {...props} />
       </main>
       <FocusOnChange path={path} />
@@ -96,16 +96,4 @@ function FocusOnChange(props: { path: string }): ReactNode {
     }
   }, [props.path]);
   return null;
-}
-
-function useWarningBeforeLeaving(): void {
-  const unsent = useUnsent().length > 0;
-  useEffect(() => {
-    if (!unsent) {
-      return;
-    }
-    const warn = (event: Event) => event.preventDefault();
-    window.addEventListener("beforeunload", warn);
-    return () => window.removeEventListener("beforeunload", warn);
-  }, [unsent]);
 }

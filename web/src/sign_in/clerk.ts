@@ -34,6 +34,7 @@ export async function signInByClerk(
     getToken: async ({ fresh }) => (await clerk.session?.getToken({ skipCache: fresh })) ?? null,
     // Where the person goes then is decided here: Clerk would leave the page.
     signOut: () => clerk.signOut(() => {}),
+    leavesPage: true,
   };
 }
 

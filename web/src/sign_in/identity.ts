@@ -6,4 +6,6 @@ export interface Identity {
   readonly key: string;
   readonly getToken: GetToken;
   signOut(): Promise<void>;
+  /** Whether signing in again leads away from this page, with which all goes that is in memory. */
+  readonly leavesPage: boolean;
 }
