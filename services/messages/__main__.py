@@ -22,6 +22,7 @@ from services.messages.lease_store import LeaseStore
 from services.messages.leases import Leases
 from services.messages.live import Announcer, conversation_feeds
 from services.messages.opening import Opener
+from services.messages.quota import Quota
 from services.messages.scans import MessageScans
 from services.messages.search import Searches
 from services.messages.service import Messages
@@ -31,6 +32,7 @@ from services.messages.stopping import Stopping
 from services.messages.store import MessageStore
 from services.messages.streaming import GrowingMessages
 from services.messages.tables import ACCESS_LOG, DATA_KEYS, ERASED, LOCKED, OUTBOX
+from services.messages.usage import UsageStore
 from services.messages.writer import Writer
 from services.runtime.audit.chain import chain_key
 from services.runtime.audit.listing import AccessListing
@@ -65,6 +67,7 @@ async def run(settings: MessagesSettings) -> None:
         await keys.prepare()
         recorder = AccessRecorder(database, ACCESS_LOG, chain_key(token_key, "messages"))
         store, growth = MessageStore(database), GrowthStore(database)
+        quota = Quota(UsageStore(database), settings.bytes_per_person)
         announcer = Announcer(feeds, relay)
         conversations = Conversations(
             store,
@@ -75,10 +78,10 @@ async def run(settings: MessagesSettings) -> None:
         )
         ending = Ending(conversations, keys, growth)
         writer = Writer(database, announcer.stored)
-        appender = Appender(conversations, store, writer)
+        appender = Appender(conversations, quota, store, writer)
         leases = Leases(LeaseStore(database))
         feeds.listeners.append(leases.learn)
-        growing = GrowingMessages(conversations, store, growth, writer, leases)
+        growing = GrowingMessages(conversations, store, growth, writer, leases, quota=quota)
         scans = MessageScans(database)
         turn = asyncio.Lock()
         budget = settings.search_budget
@@ -88,6 +91,7 @@ async def run(settings: MessagesSettings) -> None:
             conversations=conversations,
             appender=appender,
             growing=growing,
+            quota=quota,
             stopping=Stopping(conversations, ending),
             searches=searches,
             exports=exports,

@@ -12,9 +12,11 @@ from inglenook.messages.v1.messages_pb2 import Message, MessageState
 from services.messages.appends import Append, AppendedRow
 from services.messages.body import message_of, place_of
 from services.messages.conversations import Conversations
+from services.messages.quota import Quota
 from services.messages.store import MessageStore
 from services.messages.tables import Conversation, MessageRow
 from services.messages.writer import Writer
+from services.runtime.encryption.envelope import OVERHEAD_BYTES
 from services.runtime.errors import id_reused
 
 
@@ -47,9 +49,12 @@ class Addition:
 class Appender:
     """Adds messages to conversations."""
 
-    def __init__(self, conversations: Conversations, store: MessageStore, writer: Writer) -> None:
-        """Takes what seals and opens messages, what reads them, and what writes them."""
+    def __init__(
+        self, conversations: Conversations, quota: Quota, store: MessageStore, writer: Writer
+    ) -> None:
+        """Takes what seals and opens messages, who may keep more, what reads and writes them."""
         self._conversations = conversations
+        self._quota = quota
         self._store = store
         self._writer = writer
 
@@ -57,7 +62,7 @@ class Appender:
         """Adds a message, or gives the one that an earlier call with the same id and body added.
 
         Raises:
-            Refusal: SESSION_NOT_FOUND, ID_REUSED or SERVER_BUSY.
+            Refusal: SESSION_NOT_FOUND, ID_REUSED, QUOTA_EXCEEDED or SERVER_BUSY.
         """
         (addition,) = await self.add([said])
         if addition.is_new:
@@ -67,11 +72,26 @@ class Appender:
         return await self._conversations.message(said.conversation, addition.row)
 
     async def add(self, said: Sequence[Said]) -> list[Addition]:
-        """Adds messages, in their order within each conversation.
+        """Adds messages of one person, in their order within each conversation.
 
         Raises:
-            Refusal: SESSION_NOT_FOUND, and none was added; or SERVER_BUSY, and none was.
+            Refusal: SESSION_NOT_FOUND, QUOTA_EXCEEDED or SERVER_BUSY, and none was added.
         """
+        await self._make_sure_of_room(said)
+        return await self._add(said)
+
+    async def _make_sure_of_room(self, said: Sequence[Said]) -> None:
+        """Makes sure that a person may keep what is not there yet."""
+        person = said[0].conversation.user_id
+        if await self._quota.admits(person, _sealed_size(said)):
+            return
+        there = await self._there(said)
+        left = [one for one in said if (one.conversation, one.message_id) not in there]
+        if len(left) == len(said):
+            raise self._quota.exceeded()
+        await self._quota.make_sure(person, _sealed_size(left))
+
+    async def _add(self, said: Sequence[Said]) -> list[Addition]:
         rows = await self._write(said)
         additions = [
             None
@@ -114,23 +134,31 @@ class Appender:
 
     async def _look_again(self, said: Sequence[Said]) -> list[Addition]:
         """What became of messages that were not stored: they are there, or it was too early."""
-        ids: defaultdict[Conversation, list[UUID]] = defaultdict(list)
-        for one in said:
-            ids[one.conversation].append(one.message_id)
-        there = {
-            (conversation, message_id): row
-            for conversation, message_ids in ids.items()
-            for message_id, row in (await self._store.get_many(conversation, message_ids)).items()
-        }
+        there = await self._there(said)
         left = [one for one in said if (one.conversation, one.message_id) not in there]
         for conversation in {one.conversation: None for one in left}:
             # The data key is there and the row is not: whoever began the conversation was cut. Or
             # the conversation was deleted, and this says so.
             await self._conversations.begin(conversation)
-        added = iter(await self.add(left) if left else ())
+        added = iter(await self._add(left) if left else ())
         return [
             Addition(there[one.conversation, one.message_id], is_new=False)
             if (one.conversation, one.message_id) in there
             else next(added)
             for one in said
         ]
+
+    async def _there(self, said: Sequence[Said]) -> dict[tuple[Conversation, UUID], MessageRow]:
+        """The messages, or tombstones, that have the ids of these."""
+        ids: defaultdict[Conversation, list[UUID]] = defaultdict(list)
+        for one in said:
+            ids[one.conversation].append(one.message_id)
+        return {
+            (conversation, message_id): row
+            for conversation, message_ids in ids.items()
+            for message_id, row in (await self._store.get_many(conversation, message_ids)).items()
+        }
+
+
+def _sealed_size(said: Sequence[Said]) -> int:
+    return sum(len(one.body) + OVERHEAD_BYTES for one in said)

@@ -146,7 +146,7 @@ class Conversations:
         message_id: UUID,
         *,
         expected: int | None,
-        change: Callable[[MessageRow, bytes], bytes],
+        change: Callable[[MessageRow, bytes], Awaitable[bytes]],
     ) -> Message:
         """Gives a message the body that `change` makes of its row and its body.
 
@@ -161,7 +161,7 @@ class Conversations:
             if seen.grows:
                 raise _message_growing()
             body = await self.body(conversation, seen)
-            new_body = change(seen, body)
+            new_body = await change(seen, body)
             if new_body == body:
                 return message_of(conversation, seen, body)
             keyring = await self.keyring(conversation, uses=2)

@@ -20,6 +20,7 @@ from services.messages.export import Exports
 from services.messages.holds import LegalHolds
 from services.messages.importing import Importer
 from services.messages.live import watched
+from services.messages.quota import Quota
 from services.messages.search import Searches
 from services.messages.standing import StandingRow
 from services.messages.stopping import Stopping
@@ -48,6 +49,7 @@ class Messages:
         conversations: Conversations,
         appender: Appender,
         growing: GrowingMessages,
+        quota: Quota,
         stopping: Stopping,
         searches: Searches,
         exports: Exports,
@@ -69,6 +71,7 @@ class Messages:
         self._conversations = conversations
         self._appender = appender
         self._growing = growing
+        self._quota = quota
         self._stopping = stopping
         self._importer = Importer(appender)
         self._searches = searches
@@ -122,9 +125,12 @@ class Messages:
     ) -> messages_pb2.UpdateMessageResponse:
         """Changes a message."""
 
-        def change(row: MessageRow, body: bytes) -> bytes:
+        async def change(row: MessageRow, body: bytes) -> bytes:
             _check_role(row.role)
-            return changed_body(body, request)
+            changed = changed_body(body, request)
+            if len(changed) > len(body):
+                await self._quota.make_sure(person(), len(changed) - len(body))
+            return changed
 
         message = await self._conversations.change(
             _conversation(request.session_id),

@@ -18,6 +18,8 @@ class MessagesSettings(ServiceSettings):
     """The key of page and resume tokens: 32 bytes in base64, the same for all replicas."""
     sessions_address: PartAddress
     """Where the sessions service answers."""
+    bytes_per_person: Annotated[int, Field(ge=0)] = 1 << 30
+    """How many bytes of encrypted messages a person may keep; 0 is any number."""
     search_messages: Annotated[int, Field(ge=1)] = _SEARCH_BUDGET.messages
     """How many messages a search reads before it ends, with a token to go on from."""
     search_bytes: Annotated[int, Field(ge=1)] = _SEARCH_BUDGET.bytes

@@ -27,9 +27,11 @@ from services.messages.conversations import Conversations, message_not_found
 from services.messages.growth import GrowthStore
 from services.messages.leases import Lease, Leases
 from services.messages.parts import Growth
+from services.messages.quota import Quota
 from services.messages.store import MessageStore
 from services.messages.tables import Conversation, MessageRow
 from services.messages.writer import Writer
+from services.runtime.encryption.envelope import OVERHEAD_BYTES
 from services.runtime.errors import (
     FieldViolation,
     Refusal,
@@ -79,13 +81,19 @@ class GrowingMessages:
         growth: GrowthStore,
         writer: Writer,
         leases: Leases,
+        *,
+        quota: Quota,
     ) -> None:
-        """Takes what opens and seals, reads, changes and writes messages, and keeps leases."""
+        """Takes what opens and seals, reads, changes and writes messages, and keeps leases.
+
+        `quota` says whether a person may keep more.
+        """
         self._conversations = conversations
         self._store = store
         self._growth = growth
         self._writer = writer
         self._leases = leases
+        self._quota = quota
         self._calls: set[asyncio.Task[object]] = set()
         self._stopping = False
 
@@ -157,6 +165,10 @@ class GrowingMessages:
         """Adds the message; None when there is one or a later one, or its conversation is new."""
         conversation, message_id = _named(header)
         body = body_of(header)
+        if not await self._quota.admits(conversation.user_id, len(body) + OVERHEAD_BYTES):
+            if await self._store.get(conversation, message_id) is None:
+                raise self._quota.exceeded()
+            return None
         keyring = await self._conversations.keyring(conversation)
         writer = uuid4()
         row = await self._growth.begin(
@@ -278,6 +290,7 @@ class GrowingMessages:
         # Counted before it is written: whatever is read meanwhile must not go past the bound.
         reply.length += len(text)
         reply.added.append(text)
+        await self._quota.make_sure(reply.conversation.user_id, len(growth.body))
         grown = await self._writer.grow(growth)
         if grown is None:
             raise await self._replaced(reply)
@@ -289,6 +302,9 @@ class GrowingMessages:
         if not body.content:
             description = "must bring text before the stream is half-closed"
             raise request_invalid([FieldViolation("text", description, "text.required")])
+        if reply.pending:
+            pending = sum(len(text.encode()) for text in reply.pending)
+            await self._quota.make_sure(reply.conversation.user_id, pending)
         sealed = sealable(body)
         keyring = await self._conversations.keyring(reply.conversation)
         reply.lease.ends = True

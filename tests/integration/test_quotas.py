@@ -13,7 +13,11 @@ from uuid import UUID, uuid4
 import grpc
 import httpx
 import pytest
-from inglenook.messages.v1.messages_pb2 import StreamMessageHeader, StreamMessageRequest
+from inglenook.messages.v1.messages_pb2 import (
+    AppendMessageRequest,
+    StreamMessageHeader,
+    StreamMessageRequest,
+)
 from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
 from inglenook.sessions.v1.sessions_pb2 import CreateSessionRequest
 from inglenook.sessions.v1.sessions_pb2_grpc import SessionsServiceStub
@@ -23,17 +27,23 @@ from clients.convex.inglenook import Caller, Inglenook, RefusedError
 from local.stack import PROTO_SERVICES, Stack
 from services.runtime.service_tokens import ServiceTokens
 from tests.integration.calls import Person, Refused, refusal_in, refusal_over_grpc
+from tests.integration.eventually import eventually
 from tests.integration.gateways import started_gateway, trusting_as
 from tests.integration.replicas import reserved_port, start_replica
+from tests.integration.test_usage import stored_bytes
 
 QUOTA = Refused("RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED")
 TOO_MANY = Refused("RESOURCE_EXHAUSTED", "TOO_MANY_STREAMS")
 SESSIONS = 3
 AT_ONCE = 12
+BYTES = 20_000
+TEXT = "x" * 4_000
+FITTING = BYTES // len(TEXT) - 1
+"""How many messages of that text there is room for: an envelope takes somewhat more."""
 OWN_SETTINGS = {
     "users": {"streams_per_person": "1"},
     "sessions": {"sessions_per_person": str(SESSIONS)},
-    "messages": {"streams_per_person": "1"},
+    "messages": {"streams_per_person": "1", "bytes_per_person": str(BYTES)},
 }
 
 
@@ -207,6 +217,145 @@ def test_replies_that_grow_count_too(
                 iter([StreamMessageRequest(header=header)]), metadata=metadata
             )
     assert refusal_over_grpc(refused.value) == TOO_MANY
+
+
+def fill(alice: Person, session: str, times: int = FITTING) -> list[str]:
+    """Says as much as there is room for, and gives the messages' ids."""
+    return [str(alice.say(session, TEXT)["messageId"]) for _ in range(times)]
+
+
+def refused_to_say(alice: Person, session: str, **more: object) -> httpx.Response:
+    path = f"/v1/sessions/{session}/messages"
+    return alice.http.post(path, json={"content": TEXT, **more})
+
+
+def test_a_person_keeps_so_many_bytes_and_deleting_a_message_makes_room_at_once(
+    narrow: Narrow, alice: Person
+) -> None:
+    session = alice.new_session()
+    said = fill(alice, session)
+    refused = refused_to_say(alice, session)
+    assert refusal_in(refused) == QUOTA
+    details = details_of(refused)
+    assert details["ErrorInfo"]["metadata"] == {"quota": "bytes", "limit": str(BYTES)}
+    assert "RetryInfo" not in details
+    assert "retry-after" not in refused.headers
+    with closing(narrow.person(f"bob-{uuid4()}")) as bob:
+        bob.say(bob.new_session(), TEXT)
+
+    alice.call("DELETE", f"/v1/sessions/{session}/messages/{said[0]}")
+    alice.say(session, TEXT)
+    assert refusal_in(refused_to_say(alice, session)) == QUOTA
+    path = f"/v1/sessions/{session}/messages"
+    assert len(alice.call("GET", path)["messages"]) == FITTING
+    assert alice.http.get("/v1/messages:export").text.count(TEXT) == FITTING
+
+
+def test_a_refusal_and_the_room_that_there_is_are_the_same_whichever_process_is_asked(
+    narrow: Narrow, stack: Stack, alice: Person
+) -> None:
+    session = alice.new_session()
+    alice.say(session, "So that this process knows what there is.")
+    elsewhere = httpx.URL(stack.url)
+    with closing(httpx.Client(base_url=elsewhere, headers=alice.http.headers)) as http:
+        path = f"/v1/sessions/{session}/messages"
+        answers = [http.post(path, json={"content": TEXT}) for _ in range(FITTING + 1)]
+        assert [answer.status_code for answer in answers] == [200] * (FITTING + 1)
+        assert refusal_in(refused_to_say(alice, session)) == QUOTA
+        for answer in answers[:2]:
+            http.delete(f"{path}/{answer.json()['message']['messageId']}")
+    alice.say(session, TEXT)
+
+
+def test_what_was_stored_can_be_said_again_when_there_is_room_for_no_more(alice: Person) -> None:
+    session, message_id = alice.new_session(), str(uuid4())
+    first = alice.say(session, TEXT, messageId=message_id)
+    fill(alice, session, FITTING - 1)
+    assert refusal_in(refused_to_say(alice, session)) == QUOTA
+    assert alice.say(session, TEXT, messageId=message_id) == first
+    path = f"/v1/sessions/{session}/messages"
+    other = {"content": "Another.", "messageId": message_id}
+    assert alice.refused("POST", path, other) == Refused("ALREADY_EXISTS", "ID_REUSED")
+
+
+def test_an_import_of_what_is_there_goes_through_and_one_of_too_much_keeps_what_came_before(
+    alice: Person,
+) -> None:
+    session = alice.new_session()
+
+    def some(count: int) -> dict[str, list[dict[str, str]]]:
+        named = {"sessionId": session, "role": "ROLE_USER", "content": TEXT}
+        return {"messages": [{**named, "messageId": str(uuid4())} for _ in range(count)]}
+
+    mine, more = some(FITTING), some(1)
+    assert alice.refused("POST", "/v1/messages:import", [mine, more]) == QUOTA
+    path = f"/v1/sessions/{session}/messages"
+    assert len(alice.call("GET", path)["messages"]) == FITTING
+    assert alice.call("POST", "/v1/messages:import", [mine])["present"] == str(FITTING)
+    both = {"messages": [*mine["messages"], *more["messages"]]}
+    assert alice.refused("POST", "/v1/messages:import", [both]) == QUOTA
+
+
+def test_a_message_may_get_shorter_and_no_longer_when_there_is_room_for_no_more(
+    alice: Person,
+) -> None:
+    session = alice.new_session()
+    (first, *_) = fill(alice, session)
+    path = f"/v1/sessions/{session}/messages/{first}"
+    assert alice.refused("PATCH", path, {"content": TEXT * 2}) == QUOTA
+    assert alice.call("GET", path)["message"]["content"] == TEXT
+    assert alice.call("PATCH", path, {"content": "Less."})["message"]["content"] == "Less."
+    alice.call("PATCH", path, {"content": TEXT})
+
+
+def test_a_reply_is_refused_where_there_is_no_room_for_it_or_ends_where_the_room_does(
+    narrow: Narrow, responder: ServiceTokens, alice: Person
+) -> None:
+    session, message_id = alice.new_session(), str(uuid4())
+    fill(alice, session)
+    metadata = acting_for(responder, alice)
+    header = StreamMessageHeader(session_id=session, message_id=message_id)
+
+    def stored(**wanted: str) -> bool:
+        answer = alice.http.get(f"/v1/sessions/{session}/messages/{message_id}")
+        return answer.is_success and wanted.items() <= answer.json()["message"].items()
+
+    def growing() -> Iterator[StreamMessageRequest]:
+        yield StreamMessageRequest(header=header)
+        yield StreamMessageRequest(text="It begins.")
+        eventually(lambda: stored(content="It begins."))
+        yield StreamMessageRequest(text=TEXT)
+
+    with grpc.insecure_channel(narrow.address("messages")) as channel:
+        stub = MessagesServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.StreamMessage(growing(), metadata=metadata)
+        assert refusal_over_grpc(refused.value) == QUOTA
+        eventually(lambda: stored(content="It begins.", state="MESSAGE_STATE_INTERRUPTED"))
+
+        header.message_id = str(uuid4())
+        alice.say(session, TEXT[: BYTES - stored_bytes(narrow.stack, session) - 60])
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.StreamMessage(iter([StreamMessageRequest(header=header)]), metadata=metadata)
+        assert refusal_over_grpc(refused.value) == QUOTA
+    others = alice.call("GET", f"/v1/sessions/{session}/messages")["messages"]
+    assert header.message_id not in {message["messageId"] for message in others}
+
+
+def test_as_many_bytes_as_one_likes_are_kept_where_the_limit_is_zero(
+    stack: Stack, alice: Person
+) -> None:
+    session = alice.new_session()
+    fill(alice, session)
+    metadata = (("authorization", alice.http.headers["authorization"]),)
+    request = AppendMessageRequest(session_id=session, content=TEXT)
+    with reserved_port() as port:
+        process = start_replica(stack, port, bytes_per_person="0")
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            for _ in range(FITTING):
+                MessagesServiceStub(channel).AppendMessage(request, metadata=metadata)
+        stop(process)
+    assert refusal_in(refused_to_say(alice, session)) == QUOTA
 
 
 class Counting(grpc.aio.UnaryUnaryClientInterceptor):

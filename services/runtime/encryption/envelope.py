@@ -29,6 +29,8 @@ KEY_BYTES = 32
 NONCE_BYTES = 12
 TAG_BYTES = 16
 _HEADER_BYTES = len(VERSION) + 16 + NONCE_BYTES
+OVERHEAD_BYTES = _HEADER_BYTES + TAG_BYTES
+"""How many bytes an envelope has more than its plaintext."""
 
 
 @dataclass(frozen=True, slots=True)

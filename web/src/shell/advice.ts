@@ -20,7 +20,9 @@ export function advice(thrown: unknown): string {
     case "TOO_MANY_REPLIES":
       return "Replies to you are being written in other conversations. Wait for one, or stop it.";
     case "QUOTA_EXCEEDED":
-      return "You have as many conversations as you may have. Delete one that you need no more.";
+      return error.metadata.quota === "bytes"
+        ? "You keep as much text as you may. Delete messages or conversations that you need no more."
+        : "You have as many conversations as you may have. Delete one that you need no more.";
     case "LEGAL_HOLD":
       return "Whoever runs this server has to keep this as it is for now, for a legal reason. Ask them when that ends.";
     case "DATA_UNREADABLE":
