@@ -45,7 +45,7 @@ class Method:
     callers: frozenset[str]
     """The services that may call it, of those that `allow` lets in; empty for every service."""
     passed_on_by: frozenset[str]
-    """The services that pass on the token of a service that called them."""
+    """The services that call it with the token that they were called with."""
     bookkeeping: bool
     """Whether it is the services' own bookkeeping: calls by services are not recorded."""
     routes: tuple[Route, ...]

@@ -36,10 +36,10 @@ class CertificateFiles:
         named = (settings.tls_certificate_file, settings.tls_key_file, settings.tls_ca_file)
         self._files = tuple(file or Path() for file in named)
         self._seen = self._state()
-        self.first = self._read()
+        self.first = self._newest = self._read()
 
     def renewed(self) -> Certificate | None:
-        """What they hold since they were changed; None where nothing has, or they do not fit yet.
+        """What they hold now, if that is new; None where it is not, or they do not fit yet.
 
         They are replaced one after the other: between the first and the last, what there was stays.
         """
@@ -48,10 +48,14 @@ class CertificateFiles:
             return None
         self._seen = state
         try:
-            return self._read()
+            newest = self._read()
         except (OSError, ValueError):
             _log.warning("a renewed certificate cannot be used; the last one stays", exc_info=True)
             return None
+        if newest == self._newest:
+            return None
+        self._newest = newest
+        return newest
 
     def _state(self) -> tuple[object, ...]:
         return tuple(map(_state_of, self._files))
@@ -70,4 +74,5 @@ def _state_of(file: Path) -> tuple[int, int] | None:
         found = file.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns
+    # The inode's own time: it also changes when somebody is given the right to read it.
+    return found.st_ino, found.st_ctime_ns

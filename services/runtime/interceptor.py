@@ -1,7 +1,7 @@
 """What happens to every call before and after its handler, in one place.
 
-In this order: a request id, authentication (where there are certificates, a service's token has to
-agree with the caller's) and access by the contract's options, parsing, validation by the contract's
+In this order: a request id, authentication (where there are certificates, the token has to agree
+with the caller's) and access by the contract's options, parsing, validation by the contract's
 rules, the record of a service's call in the person's access log, the handler, and the answer: a
 response, or a refusal as `google.rpc.Status`. It is one interceptor rather than six because each
 layer costs every call. Requests arrive here as bytes (see `server.py`), so that nothing of an
@@ -67,6 +67,8 @@ _STATUS_DETAILS = "grpc-status-details-bin"
 _RETRY_AFTER = "retry-after"
 # gRFC A6: libraries that call again by themselves do not.
 _NOT_AGAIN = ("grpc-retry-pushback-ms", "-1")
+_GATEWAY = "gateway"
+"""The name in the gateway's certificate, by which people's calls come."""
 # Not of the contract: the servers' own health and reflection, open to whoever reaches the port.
 _INFRASTRUCTURE = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 
@@ -94,7 +96,7 @@ class CallInterceptor(AsyncServerInterceptor):
         """Takes the methods that may be called at all, who verifies tokens, and who is locked.
 
         `recorded` are the calls that people find in their access logs. `is_certified` says that
-        whoever is heard has shown a certificate, which a service's token must agree with. Each
+        whoever is heard has shown a certificate, which has to agree with the token. Each
         method's rules are compiled here, so that a rule that cannot be is found at the start and
         not by the first caller.
         """
@@ -239,10 +241,9 @@ def _field_violation(violation: Violation) -> FieldViolation:
 def _is_in_place(
     method: Method, identity: Identity, context: "aio.ServicerContext[Any, Any]"
 ) -> bool:
-    """Whether a service's token came with a certificate that may carry it; people's always did."""
-    if identity.service is None:
-        return True
-    return not names_shown(context).isdisjoint({identity.service, *method.passed_on_by})
+    """Whether a token came with a certificate that carries it, as the contract has it."""
+    own = identity.service or _GATEWAY
+    return not names_shown(context).isdisjoint({own, *method.passed_on_by})
 
 
 def _is_among(callers: frozenset[str], service: str | None) -> bool:

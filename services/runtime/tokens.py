@@ -65,11 +65,12 @@ def token_invalid() -> Refusal:
 
 
 def token_misplaced() -> Refusal:
-    """The token is a service's, and came with the certificate of another part."""
+    """The token came with the certificate of a part that does not carry it."""
     return Refusal(
         grpc.StatusCode.UNAUTHENTICATED,
         Reason.REASON_TOKEN_INVALID,
-        "The token is of another part than the connection. Call with a service's own certificate.",
+        "The connection's certificate does not carry this token. Call a service with its own name's"
+        " certificate, and for a person through the gateway.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Where the parts speak TLS, a service's token counts with that service's own certificate alone."""
+"""Where the parts speak TLS, a token counts with the certificate of who carries it alone."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,14 +14,13 @@ from inglenook.messages.v1.messages_pb2 import AppendMessageRequest, ListMessage
 from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
 from inglenook.sessions.v1.sessions_pb2 import CompleteSessionRequest, GetSessionRequest
 from inglenook.sessions.v1.sessions_pb2_grpc import SessionsServiceStub
-from inglenook.users.v1.users_pb2 import GetMeRequest
-from inglenook.users.v1.users_pb2_grpc import UsersServiceStub
 
 from contract.folders import DESCRIPTORS
 from contract.methods import Method, load_methods
 from deploy.certificates import PARTS, make_certificates
 from local.home import PROGRAMS
 from local.stack import Stack, free_ports
+from services import SERVICES
 from services.runtime.certificate_files import CertificateFiles
 from services.runtime.transport import channel_credentials, channel_options
 from tests.integration.calls import Person, Refused, program_of, refusal_in, refusal_over_grpc
@@ -29,11 +28,11 @@ from tests.integration.certificates import transport_with
 from tests.integration.eventually import eventually
 
 MISPLACED = Refused("UNAUTHENTICATED", "TOKEN_INVALID")
+METHODS = load_methods(DESCRIPTORS)
 OPEN_TO_SERVICES = [
-    method
-    for method in load_methods(DESCRIPTORS)
-    if method.allow & {Access.ACCESS_SERVICE, Access.ACCESS_DELEGATE}
+    method for method in METHODS if method.allow & {Access.ACCESS_SERVICE, Access.ACCESS_DELEGATE}
 ]
+OPEN_TO_PEOPLE = [method for method in METHODS if Access.ACCESS_USER in method.allow]
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +75,23 @@ def _refused(call: Any, request: Any, metadata: Any) -> Refused:  # noqa: ANN401
     return refusal_over_grpc(refused.value)
 
 
+def _reason(stack: Stack, method: Method, part: str, metadata: Any) -> Refused | None:  # noqa: ANN401
+    """Why a call of a method that says nothing is refused; None where it is not."""
+    with _channel(stack, program_of(method), part) as channel:
+        shape = "stream" if method.client_streaming else "unary"
+        shape += "_stream" if method.server_streaming else "_unary"
+        call: Any = getattr(channel, shape)(method.path)
+        request = iter([b""]) if method.client_streaming else b""
+        try:
+            answer = call(request, metadata=metadata, timeout=20)
+            if method.server_streaming:
+                next(answer)
+                answer.cancel()
+        except grpc.RpcError as error:
+            return refusal_over_grpc(error)
+    return None
+
+
 @pytest.mark.parametrize("part", PARTS)
 def test_a_services_token_counts_with_its_own_certificate_and_no_other(
     certified: Stack, someone: Person, part: str
@@ -103,14 +119,21 @@ def test_every_method_that_is_open_to_services_asks_for_the_certificate_of_the_t
     certified: Stack, someone: Person, method: Method
 ) -> None:
     metadata = _token_of(certified, "responder", someone)
-    with _channel(certified, program_of(method), "users") as channel:
-        shape = "stream" if method.client_streaming else "unary"
-        shape += "_stream" if method.server_streaming else "_unary"
-        call: Any = getattr(channel, shape)(method.path)
-        request = iter([b""]) if method.client_streaming else b""
-        with pytest.raises(grpc.RpcError) as refused:
-            next(call(request, metadata=metadata, timeout=20))
-    assert refusal_over_grpc(refused.value) == MISPLACED
+    for part in {"gateway", *SERVICES} - method.passed_on_by:
+        assert _reason(certified, method, part, metadata) == MISPLACED
+
+
+@pytest.mark.parametrize(
+    "method", OPEN_TO_PEOPLE, ids=lambda method: f"{method.service}/{method.name}"
+)
+def test_every_method_that_is_open_to_people_asks_for_the_gateways_certificate(
+    certified: Stack, name: str, method: Method
+) -> None:
+    metadata = (("authorization", f"Bearer {certified.token(name)}"),)
+    for part in set(PROGRAMS) - method.passed_on_by:
+        assert _reason(certified, method, part, metadata) == MISPLACED
+    for part in {"gateway", *method.passed_on_by}:
+        assert _reason(certified, method, part, metadata) != MISPLACED
 
 
 def test_what_messages_was_called_with_it_passes_on_to_ask_whose_session_it_is_and_for_no_more(
@@ -127,6 +150,21 @@ def test_what_messages_was_called_with_it_passes_on_to_ask_whose_session_it_is_a
         sessions.GetSession(GetSessionRequest(session_id=session), metadata=metadata, timeout=20)
         complete = CompleteSessionRequest(session_id=session)
         assert _refused(sessions.CompleteSession, complete, metadata) == MISPLACED
+
+
+def test_what_a_person_asks_of_one_service_about_the_others_is_answered_over_tls(
+    someone: Person,
+) -> None:
+    session = someone.new_session()
+    someone.say(session, "It has been a long day.")
+    someone.call("PUT", "/v1/me/currentSession", {"sessionId": session})
+    assert someone.call("GET", "/v1/me/currentSession")["currentSession"]["sessionId"] == session
+    someone.call("DELETE", f"/v1/sessions/{session}")
+    other = someone.new_session()
+    # Of the one that is gone, and the latest instead: users asks sessions both.
+    assert someone.call("GET", "/v1/me/currentSession")["currentSession"]["sessionId"] == other
+    someone.say(other, "And a short night.")
+    assert "And a short night." in someone.http.get("/v1/me:export").text
 
 
 def test_a_reply_is_written_over_tls_by_the_responders_own_name(
@@ -152,13 +190,3 @@ def test_the_gateway_passes_on_no_services_token(certified: Stack, someone: Pers
         headers = dict(_token_of(certified, service, someone))
         answer = httpx.get(f"{certified.url}/v1/sessions/{session}/messages", headers=headers)
         assert refusal_in(answer) == MISPLACED
-
-
-def test_a_persons_token_is_passed_on_by_every_part(
-    certified: Stack, someone: Person, name: str
-) -> None:
-    metadata = (("authorization", f"Bearer {certified.token(name)}"),)
-    for part in PARTS:
-        with _channel(certified, "users", part) as channel:
-            me = UsersServiceStub(channel).GetMe(GetMeRequest(), metadata=metadata, timeout=20)
-            assert me.user.user_id == someone.call("GET", "/v1/me")["user"]["userId"]

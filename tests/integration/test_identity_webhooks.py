@@ -125,6 +125,8 @@ def test_what_is_known_already_makes_no_new_version(
     before = someone.call("GET", "/v1/me")
     provider.tell(stated("updated", subject, at=SECOND))
     assert someone.call("GET", "/v1/me") == before
+    # The profile was opened to compare it, and it is as of later: their log tells.
+    assert len(_logged(someone)) == 2
 
 
 def test_what_does_not_fit_a_profile_is_left_out(
