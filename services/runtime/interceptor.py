@@ -20,7 +20,7 @@ from collections.abc import (
     Container,
     Iterable,
 )
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 from uuid import UUID, uuid4
@@ -136,9 +136,10 @@ class CallInterceptor(AsyncServerInterceptor):
             elif guarded.method.server_streaming:
                 request = self._read(guarded, request_or_iterator)
                 await self._recorded.record(guarded.method, identity, request, request_id)
-                frames = method(request, context)
-                admission = self._admission(identity)
-                return _guarded_stream(frames, admission, context, method_name, started)
+                del metadata  # It would be memory of every idle stream.
+                frames, response = method(request, context), None
+                with calls.open_stream(method_name):
+                    await self._admission(identity).send(frames, context)
             else:
                 request = self._read(guarded, request_or_iterator)
                 await self._recorded.record(guarded.method, identity, request, request_id)
@@ -269,26 +270,27 @@ class _Admission:
     person: UUID | None
     locked: Container[UUID | None]
 
-    async def next_of(self, parts: AsyncIterator[Any]) -> Any:  # noqa: ANN401 - any stream's
-        """The next part of a stream, if it may still be had.
+    async def send(
+        self, frames: AsyncGenerator[Any, None], context: "aio.ServicerContext[Any, Any]"
+    ) -> None:
+        """Sends a handler's frames, for as long as the caller may have them.
+
+        Sending one takes as long as the reader takes: one who reads no more holds up neither the
+        end nor what the handler has to let go of then.
 
         Raises:
-            StopAsyncIteration: there is none any more.
             Refusal: TOKEN_EXPIRED or PERSON_LOCKED.
         """
-        # Around each part and never around a yield: a timeout that cancels the task while the
-        # consumer runs would hit the consumer.
-        limit = asyncio.timeout_at(self.ends_at)
-        try:
-            async with limit:
-                part = await anext(parts)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            raise token_expired() from None
-        if self.person in self.locked:
-            raise person_locked()
-        return part
+        # The handler is closed at once: it is not left to the garbage collector.
+        async with self._until_the_end(), aclosing(frames):
+            has_begun = False
+            async for frame in frames:
+                self._check()
+                if not has_begun:
+                    # By itself: gRPC cannot end what waits to be sent with the first frame.
+                    await context.send_initial_metadata(())
+                    has_begun = True
+                await context.write(frame)
 
     async def parts_of(self, parts: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
         """The parts of a stream that may still be had.
@@ -297,35 +299,42 @@ class _Admission:
             Refusal: TOKEN_EXPIRED or PERSON_LOCKED, where they end.
         """
         while True:
-            try:
-                part = await self.next_of(parts)
-            except StopAsyncIteration:
-                return
+            # Around each part and never around the yield: a timeout that cancels the task while
+            # the consumer runs would hit the consumer.
+            async with self._until_the_end():
+                try:
+                    part = await anext(parts)
+                except StopAsyncIteration:
+                    return
+            self._check()
             yield part
 
+    @asynccontextmanager
+    async def _until_the_end(self) -> AsyncGenerator[None, None]:
+        """Ends what waits in the block when the token does.
 
-async def _guarded_stream(
-    frames: AsyncGenerator[Any, None],
-    admission: _Admission,
-    context: "aio.ServicerContext[Any, Any]",
-    method_name: str,
-    started: float,
-) -> AsyncIterator[Any]:
-    """A handler's frames, for as long as the caller is admitted."""
-    try:
-        with calls.open_stream(method_name):
-            # Closed at once when the caller leaves: it is not left to the garbage collector.
-            async with aclosing(frames):
-                # Not through `parts_of`: one generator more is memory of every idle stream.
-                while True:
-                    try:
-                        frame = await admission.next_of(frames)
-                    except StopAsyncIteration:
-                        break
-                    yield frame
-    except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a refusal
-        await _refuse(error, context, method_name, started)
-    _note(method_name, "OK", started)
+        Raises:
+            Refusal: TOKEN_EXPIRED.
+        """
+        limit = asyncio.timeout_at(self.ends_at)
+        try:
+            async with limit:
+                yield
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise token_expired() from None
+
+    def _check(self) -> None:
+        """Looks whether it is over: what is ready at once is not held up by any timeout.
+
+        Raises:
+            Refusal: TOKEN_EXPIRED or PERSON_LOCKED.
+        """
+        if self.ends_at is not None and self.ends_at <= asyncio.get_running_loop().time():
+            raise token_expired()
+        if self.person in self.locked:
+            raise person_locked()
 
 
 def _ends_at(identity: Identity | None) -> float | None:
