@@ -130,6 +130,30 @@ async def test_a_held_conversation_says_so_and_goes_on_but_cannot_be_deleted(
     assert hedda.faults == []
 
 
+async def test_a_deletion_is_carried_out_before_its_person_signs_out(open_tab: OpenTab) -> None:
+    dirk = await open_tab("dirk")
+    await dirk.begin()
+    await dirk.choose("Delete")
+    await expect(dirk.page.get_by_role("button", name="Undo")).to_be_visible()
+    await dirk.page.get_by_role("link", name="Account").click()
+    await dirk.page.get_by_role("button", name="Sign out").click()
+    await expect(dirk.page.get_by_label("Your name")).to_be_visible()
+    later = await open_tab("dirk")
+    await expect(later.page.get_by_text("No conversations yet")).to_be_visible()
+
+
+async def test_a_deletion_is_carried_out_when_its_page_is_left(open_tab: OpenTab) -> None:
+    # With no request of the tab intercepted: one that outlives its page would be stuck.
+    doris = await open_tab("doris", answered=True)
+    await doris.begin()
+    witness = await open_tab("doris")
+    await expect(witness.conversations).to_have_count(1)
+    await doris.choose("Delete")
+    await expect(doris.page.get_by_role("button", name="Undo")).to_be_visible()
+    await doris.page.goto("about:blank")
+    await expect(witness.conversations).to_have_count(0)
+
+
 async def test_what_was_said_is_found_and_shown_in_its_place(open_tab: OpenTab) -> None:
     erin = await open_tab("erin")
     await erin.begin()

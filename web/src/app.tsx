@@ -2,7 +2,7 @@ import type { ErasureReceipt } from "inglenook";
 import { InglenookProvider } from "inglenook/react";
 import { type ReactNode, useCallback, useEffect, useState } from "react";
 import { ErasedPage } from "./account/erasure";
-import { DeletionWindow } from "./sessions/deletion";
+import { DeletionNotice } from "./sessions/deletion_notice";
 import { Shell } from "./shell/shell";
 import type { Configuration } from "./sign_in/configuration";
 import { type Entrance, SignInPage } from "./sign_in/sign_in_page";
@@ -35,18 +35,22 @@ export function App(props: { configuration: Promise<Configuration> }): ReactNode
     return <SignInPage configuration={props.configuration} onSignedIn={enter} />;
   }
   const { identity } = visit;
-  const signOut = async () => {
+  const leave = async () => {
     await identity.signOut();
     visit.end();
     setVisit(undefined);
     setSignedIn(false);
+  };
+  const signOut = async () => {
+    await visit.deletions.settle();
+    await leave();
   };
   const signInAgain = async () => {
     if (!identity.leavesPage) {
       await identity.signOut();
       setSignedIn(false);
     } else if (visit.mayEnd()) {
-      await signOut();
+      await leave();
     }
   };
   const erased = (of: ErasureReceipt) => {
@@ -58,14 +62,13 @@ export function App(props: { configuration: Promise<Configuration> }): ReactNode
   return (
     <VisitProvider value={visit}>
       <InglenookProvider client={visit.client}>
-        <DeletionWindow>
-          <Shell
-            onSignOut={signOut}
-            onSignInAgain={signInAgain}
-            onErased={erased}
-            renewSignIn={() => identity.getToken({ fresh: true })}
-          />
-        </DeletionWindow>
+        <Shell
+          onSignOut={signOut}
+          onSignInAgain={signInAgain}
+          onErased={erased}
+          renewSignIn={() => identity.getToken({ fresh: true })}
+        />
+        <DeletionNotice />
       </InglenookProvider>
     </VisitProvider>
   );

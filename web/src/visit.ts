@@ -1,13 +1,22 @@
-import { createInglenook, type Inglenook, pagePresence, RespondService } from "inglenook";
+import {
+  createInglenook,
+  type Inglenook,
+  pagePresence,
+  RespondService,
+  SessionsService,
+} from "inglenook";
 import { createContext, useContext, useSyncExternalStore } from "react";
 import { Drafts } from "./conversation/drafts";
 import { Replies } from "./conversation/replies";
+import { Deletions } from "./sessions/deletions";
 import type { Identity } from "./sign_in/identity";
 import type { Entrance } from "./sign_in/sign_in_page";
 
 // Without TLS a browser speaks HTTP/1.1, and has six connections for all tabs together: those that
 // nobody looks at leave theirs to the others.
 const HIDDEN = location.protocol === "https:" ? 60_000 : 2_000;
+
+const DELETION = `/${SessionsService.typeName}/${SessionsService.method.deleteSession.name}`;
 
 /**
  * What a person has in this page from when they come until they leave. A sign-in that ends in between
@@ -17,6 +26,7 @@ export class Visit {
   readonly client: Inglenook;
   readonly drafts = new Drafts();
   readonly replies: Replies;
+  readonly deletions: Deletions;
   #identity: Identity;
   readonly #waiting = new Set<() => void>();
 
@@ -27,8 +37,10 @@ export class Visit {
       getToken: (options) => this.#identity.getToken(options),
       live: { hidden: HIDDEN },
       presence: this.#presence(),
+      fetch: fetchBeyondThePage,
     });
     this.replies = new Replies(this.client, services.includes(RespondService.typeName));
+    this.deletions = new Deletions(this.client, (sessionId) => this.drafts.write(sessionId, ""));
   }
 
   get identity(): Identity {
@@ -65,6 +77,7 @@ export class Visit {
 
   /** Ends it: nothing of it is sent any more. */
   end(): void {
+    this.deletions.end();
     this.client.close();
   }
 
@@ -89,6 +102,12 @@ export class Visit {
       },
     };
   }
+}
+
+/** A deletion that has begun goes on when the page is left. */
+function fetchBeyondThePage(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
+  const keepalive = String(input).endsWith(DELETION);
+  return fetch(input, { ...init, keepalive });
 }
 
 const Context = createContext<Visit | undefined>(undefined);

@@ -24,6 +24,7 @@ export { RespondService } from "./generated/inglenook/respond/v1/respond_pb.js";
 export {
   type Session,
   SessionSchema,
+  SessionsService,
   SessionState,
 } from "./generated/inglenook/sessions/v1/sessions_pb.js";
 export {

@@ -2,11 +2,11 @@ import { type Session, SessionState } from "inglenook";
 import { useInglenook } from "inglenook/react";
 import { type FormEvent, type ReactNode, useState } from "react";
 import { exportMessages } from "../account/export";
-import { useDeletion } from "../sessions/deletion";
 import { titleOf } from "../sessions/title";
 import { goTo, Link } from "../shell/address";
 import { advice } from "../shell/advice";
 import { Menu } from "../shell/menu";
+import { useVisit } from "../visit";
 
 /** What the conversation is called and how it stands, and what can be done with it as a whole. */
 export function ConversationHeader(props: {
@@ -15,7 +15,7 @@ export function ConversationHeader(props: {
 }): ReactNode {
   const { sessionId, session } = props;
   const client = useInglenook();
-  const deletion = useDeletion();
+  const { deletions } = useVisit();
   const [renaming, setRenaming] = useState<"not yet" | "now" | "done">("not yet");
   const [problem, setProblem] = useState("");
   const completed = session?.state === SessionState.COMPLETED;
@@ -82,7 +82,7 @@ export function ConversationHeader(props: {
               type="button"
               className="grave"
               onClick={() => {
-                deletion.begin(session);
+                deletions.begin(session);
                 goTo("/", undefined, true);
               }}
             >

@@ -1,19 +1,20 @@
 import { type Timestamp, timestampDate } from "@bufbuild/protobuf/wkt";
 import { type Session, SessionState } from "inglenook";
 import { useInglenook, useSessions } from "inglenook/react";
-import { type ReactNode, useState } from "react";
+import { type ReactNode, useState, useSyncExternalStore } from "react";
 import { goTo, Link } from "../shell/address";
 import { advice } from "../shell/advice";
 import { shortDay } from "../shell/days";
-import { useDeletion } from "./deletion";
+import { useVisit } from "../visit";
 import { titleOf } from "./title";
 
 /** The person's conversations, the one with the latest activity first. */
 export function SessionList(props: { open: string }): ReactNode {
   const { sessions, status, hasMore, loadMore } = useSessions();
   const client = useInglenook();
-  const deletion = useDeletion();
-  const shown = sessions.filter(({ sessionId }) => sessionId !== deletion.sessionId);
+  const { deletions } = useVisit();
+  const deleted = useSyncExternalStore(deletions.subscribe, () => deletions.now.session);
+  const shown = sessions.filter(({ sessionId }) => sessionId !== deleted?.sessionId);
   const [problem, setProblem] = useState("");
 
   const begin = async () => {
