@@ -62,7 +62,9 @@ async def watched(handler: Endless, keys: Path) -> AsyncIterator[Any]:
     async with httpx.AsyncClient() as client, asyncio.timeout(GUARD):
         guarded = GuardedMethod(_METHOD, WatchMeRequest)
         verifier = TokenVerifier((issuer,), client, leeway=0)
-        interceptor = CallInterceptor([guarded], verifier, frozenset(), RecordedCalls(None))
+        interceptor = CallInterceptor(
+            [guarded], verifier, frozenset(), RecordedCalls(None), is_certified=False
+        )
         server = aio.server(interceptors=[interceptor])
         server.add_generic_rpc_handlers([handler])
         port = server.add_insecure_port("127.0.0.1:0")
@@ -76,7 +78,7 @@ async def watched(handler: Endless, keys: Path) -> AsyncIterator[Any]:
 
 async def _read_on(call: Any) -> Refused:  # noqa: ANN401 - a call
     """Reads until the call is refused."""
-    with pytest.raises(aio.AioRpcError) as ended:
+    with pytest.raises(aio.AioRpcError) as ended:  # noqa: PT012 - the loop is the call
         while await call.read() is not aio.EOF:
             pass
     return refusal_over_grpc(ended.value)
