@@ -6,15 +6,15 @@ from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import grpc
-from google.protobuf.message import DecodeError
-from google.rpc.error_details_pb2 import ErrorInfo
+from google.protobuf.message import DecodeError, Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc import aio
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from inglenook.errors.v1.errors_pb2 import Reason
 
 from services.runtime.certificate_files import Certificate
-from services.runtime.errors import DOMAIN, Refusal, dependency_unavailable
+from services.runtime.errors import DOMAIN, FieldViolation, Refusal, dependency_unavailable
 from services.runtime.identity import current_call
 from services.runtime.renewed_channel import RenewedChannel
 from services.runtime.service_tokens import ServiceTokens
@@ -23,6 +23,7 @@ from services.runtime.telemetry.traces import traces
 from services.runtime.transport import certificate_files, channel_credentials, channel_options
 
 Answer = TypeVar("Answer")
+Detail = TypeVar("Detail", bound=Message)
 
 TIMEOUT = 5.0
 """Seconds that a call to another service may take."""
@@ -132,26 +133,38 @@ async def answer_of(call: Awaitable[Answer]) -> Answer:
 
 def refusal_of_peer(error: aio.AioRpcError) -> Refusal:
     """What the caller is told when another service refuses, or does not answer."""
-    info = _info_of(error)
-    if error.code() in _UNREACHABLE or info is None:
+    status = _status_of(error)
+    info = _detail(status, ErrorInfo)
+    if error.code() in _UNREACHABLE or info is None or info.domain != DOMAIN:
         return dependency_unavailable()
     name = f"REASON_{info.reason}"
     if name not in Reason.keys():  # noqa: SIM118 - an enum
         return dependency_unavailable()
-    metadata = dict(info.metadata)
-    return Refusal(error.code(), Reason.Value(name), error.details() or "", metadata=metadata)
+    retry = _detail(status, RetryInfo)
+    broken = _detail(status, BadRequest) or BadRequest()
+    return Refusal(
+        error.code(),
+        Reason.Value(name),
+        error.details() or "",
+        violations=[
+            FieldViolation(violation.field, violation.description, violation.reason)
+            for violation in broken.field_violations
+        ],
+        metadata=dict(info.metadata),
+        retry_after=None if retry is None else retry.retry_delay.ToMilliseconds() / 1000,
+    )
 
 
-def _info_of(error: aio.AioRpcError) -> ErrorInfo | None:
+def _status_of(error: aio.AioRpcError) -> Status:
+    """What a refusal says in full; nothing when it says no more than its code."""
     details = dict(error.trailing_metadata()).get("grpc-status-details-bin")
-    if not isinstance(details, bytes):
-        return None
     try:
-        status = Status.FromString(details)
+        return Status.FromString(details) if isinstance(details, bytes) else Status()
     except DecodeError:
-        return None
-    info = ErrorInfo()
-    for detail in status.details:
-        if detail.Unpack(info) and info.domain == DOMAIN:
-            return info
-    return None
+        return Status()
+
+
+def _detail(status: Status, kind: type[Detail]) -> Detail | None:
+    """The first detail of a kind, if there is one."""
+    found = kind()
+    return next((found for detail in status.details if detail.Unpack(found)), None)
