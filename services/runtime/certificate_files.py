@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
@@ -21,6 +22,11 @@ class Certificate:
     key: bytes = field(repr=False)
     authority: bytes
     """The certificates of who is trusted."""
+
+    @property
+    def not_after(self) -> datetime:
+        """When it ends."""
+        return x509.load_pem_x509_certificate(self.certificate).not_valid_after_utc
 
 
 class CertificateFiles:

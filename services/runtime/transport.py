@@ -10,6 +10,7 @@ from grpc import aio
 
 from services.runtime.certificate_files import Certificate, CertificateFiles
 from services.runtime.settings import TransportSettings
+from services.runtime.telemetry.certificates import show_end
 
 _ALTERNATIVE_NAMES = "x509_subject_alternative_name"
 """What gRPC calls them that it found in a caller's certificate."""
@@ -71,6 +72,7 @@ def names_shown(context: "aio.ServicerContext[Any, Any]") -> frozenset[str]:
 
 
 def _shown(certificate: Certificate) -> grpc.ServerCertificateConfiguration:
+    show_end(certificate.not_after)
     return grpc.ssl_server_certificate_configuration(
         [(certificate.key, certificate.certificate)], certificate.authority
     )

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic_settings import BaseSettings
 
 from contract.folders import ROOT
+from deploy import certificates
 from deploy.provision import provision
 from examples.responder.settings import ResponderSettings
 from gateway.settings import GatewaySettings
@@ -209,6 +210,21 @@ def test_a_database_that_moved_is_named_again_and_everybody_stays_who_they_are(
     assert admin.read_text().strip() == f"postgresql://root:own@{moved}"
     who = f"postgresql://{before.username}:{before.password}"
     assert users.read_text().strip() == f"{who}@{moved}"
+
+
+def test_certificates_are_renewed_before_they_end_by_what_runs_at_each_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(certificates, "_DAYS", 29)
+    provision(tmp_path)
+    shown = [tmp_path / part / "tls" / "certificate.pem" for part in certificates.PARTS]
+    monkeypatch.undo()
+    ending = {path: path.read_bytes() for path in shown}
+    provision(tmp_path)
+    renewed = {path: path.read_bytes() for path in shown}
+    assert all(renewed[path] != ending[path] for path in shown)
+    provision(tmp_path)
+    assert {path: path.read_bytes() for path in shown} == renewed
 
 
 def test_a_system_runs_as_the_compose_file_says(reachable: Path) -> None:

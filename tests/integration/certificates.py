@@ -3,11 +3,15 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from local.stack import Stack
+from services.runtime.certificate_files import CertificateFiles
 from services.runtime.settings import TransportSettings
+from services.runtime.transport import channel_credentials, channel_options
 
 _LIFETIME = timedelta(days=1)
 
@@ -20,6 +24,14 @@ def transport_with(folder: Path, part: str) -> TransportSettings:
         tls_key_file=tls / "key.pem",
         tls_ca_file=tls / "ca.pem",
     )
+
+
+def channel_to(stack: Stack, service: str, part: str) -> grpc.Channel:
+    """A channel to a service of a stack whose parts speak TLS, with the certificate of a part."""
+    certificate = CertificateFiles(transport_with(stack.home.certificates, part)).first
+    credentials = channel_credentials(certificate)
+    address = stack.ports.address(service)
+    return grpc.secure_channel(address, credentials, options=channel_options(service))
 
 
 class Authority:

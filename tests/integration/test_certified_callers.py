@@ -21,10 +21,8 @@ from deploy.certificates import PARTS, make_certificates
 from local.home import PROGRAMS
 from local.stack import Stack, free_ports
 from services import SERVICES
-from services.runtime.certificate_files import CertificateFiles
-from services.runtime.transport import channel_credentials, channel_options
 from tests.integration.calls import Person, Refused, program_of, refusal_in, refusal_over_grpc
-from tests.integration.certificates import transport_with
+from tests.integration.certificates import channel_to
 from tests.integration.eventually import eventually
 
 MISPLACED = Refused("UNAUTHENTICATED", "TOKEN_INVALID")
@@ -55,14 +53,6 @@ def someone(certified: Stack, name: str) -> Iterator[Person]:
         yield signed_in
 
 
-def _channel(stack: Stack, service: str, part: str) -> grpc.Channel:
-    """A channel to a service, with the certificate of a part."""
-    certificate = CertificateFiles(transport_with(stack.home.certificates, part)).first
-    credentials = channel_credentials(certificate)
-    address = stack.ports.address(service)
-    return grpc.secure_channel(address, credentials, options=channel_options(service))
-
-
 def _token_of(stack: Stack, service: str, someone: Person) -> tuple[tuple[str, str], ...]:
     person = UUID(someone.call("GET", "/v1/me")["user"]["userId"])
     token = stack.home.service_tokens(service).token(acting_for=person)
@@ -77,7 +67,7 @@ def _refused(call: Any, request: Any, metadata: Any) -> Refused:  # noqa: ANN401
 
 def _reason(stack: Stack, method: Method, part: str, metadata: Any) -> Refused | None:  # noqa: ANN401
     """Why a call of a method that says nothing is refused; None where it is not."""
-    with _channel(stack, program_of(method), part) as channel:
+    with channel_to(stack, program_of(method), part) as channel:
         shape = "stream" if method.client_streaming else "unary"
         shape += "_stream" if method.server_streaming else "_unary"
         call: Any = getattr(channel, shape)(method.path)
@@ -99,7 +89,7 @@ def test_a_services_token_counts_with_its_own_certificate_and_no_other(
     session = someone.new_session()
     someone.say(session, "It has been a long day.")
     asked = ListMessagesRequest(session_id=session)
-    with _channel(certified, "messages", part) as channel:
+    with channel_to(certified, "messages", part) as channel:
         call: Any = MessagesServiceStub(channel).ListMessages
         for service in PROGRAMS:
             metadata = _token_of(certified, service, someone)
@@ -141,11 +131,11 @@ def test_what_messages_was_called_with_it_passes_on_to_ask_whose_session_it_is_a
 ) -> None:
     session = someone.new_session()
     metadata = _token_of(certified, "responder", someone)
-    with _channel(certified, "messages", "responder") as channel:
+    with channel_to(certified, "messages", "responder") as channel:
         # The first in its session: messages asks sessions about it with the responder's token.
         append = AppendMessageRequest(session_id=session, content="How was your day?")
         MessagesServiceStub(channel).AppendMessage(append, metadata=metadata, timeout=20)
-    with _channel(certified, "sessions", "messages") as channel:
+    with channel_to(certified, "sessions", "messages") as channel:
         sessions: Any = SessionsServiceStub(channel)
         sessions.GetSession(GetSessionRequest(session_id=session), metadata=metadata, timeout=20)
         complete = CompleteSessionRequest(session_id=session)

@@ -19,6 +19,7 @@ from tests.integration.calls import Person
 from tests.integration.certificates import transport_with
 from tests.integration.eventually import eventually
 from tests.integration.replicas import start_replica
+from tests.integration.telemetry.scraping import scrape
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +38,19 @@ def strangers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def secured(stack: Stack, certificates: Path) -> Iterator[str]:
+def metrics() -> str:
+    """The address where the service that speaks TLS shows its metrics."""
+    return f"127.0.0.1:{free_ports().gateway}"
+
+
+@pytest.fixture(scope="module")
+def secured(stack: Stack, certificates: Path, metrics: str) -> Iterator[str]:
     """The address of a messages service that speaks TLS."""
     port = free_ports().messages
     settings = transport_with(certificates, "messages").model_dump(
         include={"tls_certificate_file", "tls_key_file", "tls_ca_file"}, mode="json"
     )
-    process = start_replica(stack, port, **settings)
+    process = start_replica(stack, port, metrics_listen=metrics, **settings)
     yield f"127.0.0.1:{port}"
     process.terminate()
     assert process.wait(30) == 0
@@ -64,15 +71,19 @@ def test_a_service_is_known_by_its_own_name_alone(secured: str, certificates: Pa
     assert not is_serving(secured, transport_with(certificates, "sessions"))
 
 
-def test_a_renewed_certificate_is_shown_without_a_restart(secured: str, certificates: Path) -> None:
+def test_a_renewed_certificate_is_shown_without_a_restart(
+    secured: str, certificates: Path, metrics: str
+) -> None:
     tls = certificates / "messages" / "tls"
     before = _serial_shown(secured, certificates)
+    assert _end_told(metrics) == _not_after(tls)
     (tls / "certificate.pem").rename(tls / "ended.pem")
     make_certificates(certificates)
     renewed = x509.load_pem_x509_certificate((tls / "certificate.pem").read_bytes()).serial_number
     assert renewed != before
     assert _serial_shown(secured, certificates) == renewed
     assert is_serving(secured, transport_with(certificates, "messages"))
+    assert _end_told(metrics) == _not_after(tls)
 
 
 def test_make_certs_has_every_call_between_the_parts_go_over_tls(reachable: Path) -> None:
@@ -111,6 +122,16 @@ async def test_the_database_is_reached_over_tls_by_whoever_verifies_it(
 
 def _ca(folder: Path) -> Path:
     return folder / "users" / "tls" / "ca.pem"
+
+
+def _not_after(tls: Path) -> float:
+    certificate = x509.load_pem_x509_certificate((tls / "certificate.pem").read_bytes())
+    return certificate.not_valid_after_utc.timestamp()
+
+
+def _end_told(metrics: str) -> float:
+    """When its certificate ends, as a service tells whoever watches it."""
+    return scrape(metrics).value("inglenook_certificate_not_after_seconds")
 
 
 def _serial_shown(address: str, folder: Path) -> int:

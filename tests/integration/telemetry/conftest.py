@@ -1,9 +1,13 @@
-"""A stack that is watched: it shows its metrics, and its traces are received."""
+"""A stack that is watched: it shows its metrics, and its traces are received.
+
+Its parts speak TLS with each other, of which they have something to show, too.
+"""
 
 from collections.abc import Iterator
 
 import pytest
 
+from deploy.certificates import make_certificates
 from local.stack import Stack, free_ports
 from tests.otlp_receiver import Receiver, receiver_of_traces
 from tests.reachable import reachable_folder
@@ -23,8 +27,7 @@ def stack(receiver: Receiver) -> Iterator[Stack]:
         # Milliseconds until what was gathered is sent.
         "OTEL_BSP_SCHEDULE_DELAY": "100",
     }
-    with (
-        reachable_folder() as folder,
-        Stack(folder / "home", free_ports(metrics=True), settings=settings) as running,
-    ):
-        yield running
+    with reachable_folder() as folder:
+        make_certificates(folder / "home" / "secrets" / "certificates")
+        with Stack(folder / "home", free_ports(metrics=True), settings=settings) as running:
+            yield running

@@ -14,9 +14,11 @@ from inglenook.errors.v1.errors_pb2 import Reason
 
 from contract.folders import DESCRIPTORS, ROOT
 from contract.methods import load_methods
-from local.stack import Stack
+from local.stack import Stack, free_ports
+from tests.integration.certificates import Authority
 from tests.integration.eventually import eventually
-from tests.integration.telemetry.scraping import PROCESSES, scrape_of
+from tests.integration.gateways import started_gateway, trusting_as
+from tests.integration.telemetry.scraping import PROCESSES, Scrape, scrape, scrape_of
 
 OBSERVABILITY = ROOT / "deploy" / "observability"
 RULES = [
@@ -76,7 +78,26 @@ QUERIES = dict(_queries())
 
 
 @pytest.fixture(scope="session")
-def shown(stack: Stack) -> dict[str, list[dict[str, str]]]:
+def gateway_with_certificate(
+    stack: Stack, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Scrape]:
+    """What a gateway shows that answers callers over TLS."""
+    folder = tmp_path_factory.mktemp("gateway")
+    authority = Authority(folder)
+    certificate, key = authority.certify("localhost")
+    settings = trusting_as(stack) | {
+        "metrics_listen": f"127.0.0.1:{free_ports().gateway}",
+        "tls_certificate_file": str(certificate),
+        "tls_key_file": str(key),
+    }
+    # Nobody is called.
+    nobody = {"inglenook.users.v1.UsersService": "127.0.0.1:1"}
+    with started_gateway(folder, nobody, str(authority.file), **settings):
+        yield scrape(settings["metrics_listen"])
+
+
+@pytest.fixture(scope="session")
+def shown(stack: Stack, gateway_with_certificate: Scrape) -> dict[str, list[dict[str, str]]]:
     """The labels of every sample of every process, by the metric's name."""
 
     def leads() -> bool:
@@ -84,12 +105,11 @@ def shown(stack: Stack) -> dict[str, list[dict[str, str]]]:
 
     eventually(leads)
     samples: dict[str, list[dict[str, str]]] = {}
-    for name in PROCESSES:
-        scrape = scrape_of(stack, name)
-        for family in scrape.families:
+    for read in (*(scrape_of(stack, name) for name in PROCESSES), gateway_with_certificate):
+        for family in read.families:
             for sample in family.samples:
                 # The parser makes all names of counters end so; Envoy's do not.
-                as_shown = re.search(rf"^{sample.name}[ {{]", scrape.text, re.MULTILINE)
+                as_shown = re.search(rf"^{sample.name}[ {{]", read.text, re.MULTILINE)
                 metric = sample.name if as_shown else sample.name.removesuffix("_total")
                 samples.setdefault(metric, []).append(dict(sample.labels))
     return samples

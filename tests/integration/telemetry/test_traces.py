@@ -7,12 +7,12 @@ from itertools import islice
 from typing import Any
 from uuid import uuid4
 
-import grpc
 from inglenook.messages.v1.messages_pb2 import AppendMessageRequest
 from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
 
 from local.stack import Stack
 from tests.integration.calls import ABSENT, MakePerson, Person
+from tests.integration.certificates import channel_to
 from tests.integration.eventually import eventually
 from tests.otlp_receiver import Received, Receiver
 
@@ -53,7 +53,7 @@ def _post(person: Person, session: str, content: str, **headers: str) -> str:
 def _append(stack: Stack, session: str, person: str, traceparent: str) -> None:
     """Says something at the messages service itself, as part of a trace."""
     metadata = (("authorization", f"Bearer {stack.token(person)}"), ("traceparent", traceparent))
-    with grpc.insecure_channel(stack.ports.address("messages")) as channel:
+    with channel_to(stack, "messages", "gateway") as channel:
         request = AppendMessageRequest(session_id=session, content="hello")
         MessagesServiceStub(channel).AppendMessage(request, metadata=metadata, timeout=30)
 
