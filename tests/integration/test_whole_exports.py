@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -59,6 +60,10 @@ EXPORTS = {
 }
 
 
+Over = Callable[[Person, Export, Callable[[], None]], list[Any]]
+"""A way to read an export to its end; the function is called after the first frame."""
+
+
 @pytest.fixture
 def ann(person: MakePerson) -> Person:
     """A person of this test's own."""
@@ -70,26 +75,30 @@ def export(request: pytest.FixtureRequest) -> Export:
     return EXPORTS[request.param]
 
 
-def _say_much(stack: Stack, ann: Person) -> None:
-    session = ann.new_session()
+@pytest.fixture(scope="module")
+def talkative(stack: Stack) -> Iterator[Person]:
+    """A person with much to export."""
+    with closing(Person(stack, f"ann-{uuid4().hex}")) as ann:
+        session = ann.new_session()
 
-    def requests() -> Iterator[ImportMessagesRequest]:
-        for _ in range(MANY // 10):
-            said = [
-                Message(
-                    session_id=session,
-                    message_id=str(uuid4()),
-                    role=Role.ROLE_USER,
-                    content=LARGE,
-                )
-                for _ in range(10)
-            ]
-            yield ImportMessagesRequest(messages=said)
+        def requests() -> Iterator[ImportMessagesRequest]:
+            for _ in range(MANY // 10):
+                said = [
+                    Message(
+                        session_id=session,
+                        message_id=str(uuid4()),
+                        role=Role.ROLE_USER,
+                        content=LARGE,
+                    )
+                    for _ in range(10)
+                ]
+                yield ImportMessagesRequest(messages=said)
 
-    metadata = (("authorization", ann.http.headers["authorization"]),)
-    with grpc.insecure_channel(stack.ports.address("messages")) as channel:
-        done = MessagesServiceStub(channel).ImportMessages(requests(), metadata=metadata)
-    assert done.imported == MANY
+        metadata = (("authorization", ann.http.headers["authorization"]),)
+        with grpc.insecure_channel(stack.ports.address("messages")) as channel:
+            done = MessagesServiceStub(channel).ImportMessages(requests(), metadata=metadata)
+        assert done.imported == MANY
+        yield ann
 
 
 def _over_json(ann: Person, export: Export, begun: Callable[[], None]) -> list[Any]:
@@ -141,17 +150,16 @@ def _given(frames: list[Any]) -> int:
     return sum(len(frame.messages) for frame in frames)
 
 
-def test_the_last_frame_and_no_other_says_how_much_there_is(ann: Person, export: Export) -> None:
-    for _ in range(2):
-        session = ann.new_session()
-        for number in range(300):
-            ann.say(session, f"line {number}")
-    for over in (_over_json, _over_grpc_web):
-        *frames, last = over(ann, export, lambda: None)
-        assert len(frames) > 2
-        assert not any(frame.HasField("end") for frame in frames)
-        assert last.end.messages == _given(frames) == 600
-        assert not last.messages
+@pytest.mark.parametrize("over", [_over_json, _over_grpc_web])
+def test_the_last_frame_and_no_other_says_how_much_there_is_however_slowly_it_is_read(
+    talkative: Person, export: Export, over: Over
+) -> None:
+    # As much is waiting meanwhile as may wait.
+    *frames, last = over(talkative, export, lambda: time.sleep(1))
+    assert len(frames) > 2
+    assert not any(frame.HasField("end") for frame in frames)
+    assert last.end.messages == _given(frames) == MANY
+    assert not last.messages
 
 
 def test_the_end_of_everything_counts_sessions_too(ann: Person) -> None:
@@ -164,46 +172,25 @@ def test_the_end_of_everything_counts_sessions_too(ann: Person) -> None:
 
 @pytest.mark.parametrize("over", [_over_json, _over_grpc_web])
 def test_an_export_whose_service_is_killed_half_way_has_no_end(
-    stack: Stack,
-    ann: Person,
-    export: Export,
-    over: Callable[[Person, Export, Callable[[], None]], list[Any]],
+    stack: Stack, talkative: Person, export: Export, over: Over
 ) -> None:
-    _say_much(stack, ann)
-    frames = over(ann, export, lambda: stack.kill("messages"))
+    frames = over(talkative, export, lambda: stack.kill("messages"))
     stack.start_again("messages")
     assert _given(frames) < MANY
     assert not any(frame.HasField("end") for frame in frames)
-    again = over(ann, export, lambda: None)
-    assert again[-1].end.messages == _given(again) == MANY
-
-
-@pytest.mark.parametrize("over", [_over_json, _over_grpc_web])
-def test_an_export_of_any_size_is_whole_however_slowly_it_is_read(
-    stack: Stack,
-    ann: Person,
-    export: Export,
-    over: Callable[[Person, Export, Callable[[], None]], list[Any]],
-) -> None:
-    _say_much(stack, ann)
-    # As much is waiting meanwhile as may wait.
-    frames = over(ann, export, lambda: time.sleep(1))
-    assert frames[-1].end.messages == _given(frames) == MANY
 
 
 def test_the_end_counts_what_all_calls_gave_that_an_export_was_resumed_by(
-    stack: Stack, ann: Person
+    talkative: Person,
 ) -> None:
-    _say_much(stack, ann)
-    frames = _over_json(ann, EXPORTS["messages"], lambda: stack.kill("messages"))
-    stack.start_again("messages")
-    assert _given(frames) < MANY
-    path = f"/v1/messages:export?resumeToken={frames[-1].resume_token}"
-    rest = [
-        json_format.Parse(line, ExportMessagesResponse())
-        for line in ann.http.get(path).text.splitlines()
-    ]
-    assert _given(frames) + _given(rest) == rest[-1].end.messages == MANY
+    frames = _over_json(talkative, EXPORTS["messages"], lambda: None)
+    for number in (0, len(frames) // 2, len(frames) - 1):
+        path = f"/v1/messages:export?resumeToken={frames[number].resume_token}"
+        rest = [
+            json_format.Parse(line, ExportMessagesResponse())
+            for line in talkative.http.get(path).text.splitlines()
+        ]
+        assert _given(frames[: number + 1]) + _given(rest) == rest[-1].end.messages == MANY
 
 
 def test_a_whole_export_is_imported_where_nothing_less_is_wanted(ann: Person) -> None:
