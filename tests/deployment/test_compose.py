@@ -5,6 +5,7 @@ makes; names of hosts become loopback, and mounts become folders.
 """
 
 import json
+import re
 import subprocess
 import sys
 import sysconfig
@@ -138,6 +139,27 @@ def test_who_is_counted_and_how_much_is_allowed_is_said_in_the_environment_file(
         assert f"#{name}=" in EXAMPLE.read_text()
         default = GatewaySettings.model_fields[name.removeprefix(PREFIX).lower()].default
         assert untold[name] == str(default)
+
+
+def test_what_the_environment_file_says_puts_a_secret_where_its_part_alone_reads_it(
+    tmp_path: Path, secrets: Path
+) -> None:
+    commands = re.findall(
+        r"^#     docker compose run --rm -T --entrypoint sh secrets -c '(.+)' <(.+)$",
+        EXAMPLE.read_text(),
+        re.MULTILINE,
+    )
+    named = re.findall(rf"^#INGLENOOK_\w+_FILE={MOUNTED}/(.+)$", EXAMPLE.read_text(), re.MULTILINE)
+    assert [given for _, given in commands] == named
+    readers = [PARTS["users"], PARTS["responder"]]
+    for (script, given), part in zip(commands, readers, strict=True):
+        (tmp_path / given).write_text("sesame")
+        with (tmp_path / given).open() as secret:
+            here = script.replace("/secrets/", f"{secrets}/")
+            subprocess.run(["sh", "-c", here], stdin=secret, check=True)
+        put = secrets_folder(secrets, part) / given
+        assert put.read_text() == "sesame"
+        assert put.stat().st_mode & 0o777 == 0o600
 
 
 def test_only_the_gateway_is_published_and_only_the_services_reach_the_database() -> None:
