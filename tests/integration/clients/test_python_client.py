@@ -9,7 +9,10 @@ from uuid import UUID, uuid4
 import pytest
 from grpc import StatusCode
 from inglenook_client import Backoff, Conversation, Inglenook, InglenookError, MessageState, Role
-from inglenook_client.contract.messages.v1.messages_pb2 import ImportMessagesRequest
+from inglenook_client.contract.messages.v1.messages_pb2 import (
+    ImportMessagesRequest,
+    Message,
+)
 
 from local.stack import Stack
 from services.runtime.identity import user_id_of
@@ -190,6 +193,32 @@ async def test_found_exported_and_imported_by_streams(inglenook: Inglenook, sess
         ImportMessagesRequest(messages=frame.messages) for frame in exported
     )
     assert (done.imported, done.present) == (0, 1)
+
+
+async def test_an_export_whose_service_is_killed_goes_on_and_is_whole(
+    stack: Stack, person: str, session: str
+) -> None:
+    # So much that it cannot be over before its reader reads on.
+    said = [
+        Message(
+            session_id=session, message_id=str(uuid4()), role=Role.ROLE_USER, content="x" * 49_000
+        )
+        for _ in range(400)
+    ]
+    requests = (ImportMessagesRequest(messages=[message]) for message in said)
+    async with Inglenook(
+        stack.url, token=stack.token(person), backoff=Backoff(first=2.0)
+    ) as client:
+        await client.messages.import_messages(requests)
+        async with aclosing(client.export_messages(session_id=session)) as export:
+            frames = [await anext(export)]
+            await asyncio.to_thread(stack.kill, "messages")
+            restarted = asyncio.create_task(asyncio.to_thread(stack.start_again, "messages"))
+            frames += [frame async for frame in export]
+        await restarted
+    given = [message.message_id for frame in frames for message in frame.messages]
+    assert given == [message.message_id for message in said]
+    assert frames[-1].end.messages == len(said)
 
 
 @pytest.mark.parametrize("url", ["localhost:8080", "ftp://host", "https://host/v1", "https://"])
