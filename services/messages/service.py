@@ -197,6 +197,13 @@ class Messages:
                 async for frame in frames:
                     yield frame
 
+    async def GetUsage(
+        self, _request: messages_pb2.GetUsageRequest, _context: object
+    ) -> messages_pb2.GetUsageResponse:
+        """How much the caller keeps."""
+        used = await self._quota.used(person())
+        return messages_pb2.GetUsageResponse(bytes=used, bytes_limit=self._quota.limit)
+
     async def DeleteSessionMessages(
         self, request: messages_pb2.DeleteSessionMessagesRequest, _context: object
     ) -> messages_pb2.DeleteSessionMessagesResponse:

@@ -61,6 +61,11 @@ def add_uncounted(stack: Stack, session: str, body: bytes) -> None:
         database.execute(_ADD.encode(), named)
 
 
+def used(alice: Person) -> int:
+    """What a person is told that they keep."""
+    return int(alice.call("GET", "/v1/usage")["bytes"])
+
+
 class Talk:
     """Somebody who does anything that one can do in a conversation, by chance."""
 
@@ -198,3 +203,55 @@ def test_where_a_writer_did_not_count_nothing_is_taken_for_counted(
     alice.say(session, "and more")
     alice.call("DELETE", f"/v1/sessions/{session}/messages/{said['messageId']}")
     assert not counted(stack, session)[1]
+
+
+def test_a_person_sees_how_much_they_keep_in_all_their_conversations_and_how_much_they_may(
+    stack: Stack, person: MakePerson
+) -> None:
+    alice, bob = person(f"alice-{uuid4()}"), person(f"bob-{uuid4()}")
+    nothing = {"bytes": "0", "bytesLimit": str(1 << 30)}
+    assert alice.call("GET", "/v1/usage") == nothing
+    mine = [alice.new_session() for _ in range(3)]
+    for session in mine:
+        alice.say(session, "something")
+    bob.say(bob.new_session(), "something else")
+    assert used(alice) == sum(stored_bytes(stack, session) for session in mine)
+    alice.call("DELETE", f"/v1/sessions/{mine[0]}")
+    kept = sum(stored_bytes(stack, session) for session in mine[1:])
+    eventually(lambda: used(alice) == kept)
+
+
+def test_what_a_writer_did_not_count_is_counted_when_somebody_asks_and_once(
+    stack: Stack, person: MakePerson
+) -> None:
+    alice = person(f"alice-{uuid4()}")
+    mine = [alice.new_session() for _ in range(3)]
+    for session in mine:
+        alice.say(session, "counted")
+    for session in mine[1:]:
+        add_uncounted(stack, session, b"not counted")
+        alice.say(session, "not counted either")
+    truth = {session: stored_bytes(stack, session) for session in mine}
+    assert used(alice) == sum(truth.values())
+    assert {session: counted(stack, session) for session in mine} == {
+        session: (size, True) for session, size in truth.items()
+    }
+    alice.say(mine[2], "and more")
+    assert counted(stack, mine[2]) == (stored_bytes(stack, mine[2]), True)
+
+
+def test_what_is_being_written_is_told_without_waiting_and_counted_another_time(
+    stack: Stack, person: MakePerson
+) -> None:
+    alice = person(f"alice-{uuid4()}")
+    session = alice.new_session()
+    alice.say(session, "counted")
+    add_uncounted(stack, session, b"not counted")
+    truth = stored_bytes(stack, session)
+    with psycopg.connect(stack.admin_url) as writing:
+        lock = "SELECT 1 FROM messages.conversations WHERE session_id = %s FOR UPDATE"
+        writing.execute(lock.encode(), (UUID(session),))
+        assert used(alice) == truth
+        assert not counted(stack, session)[1]
+    assert used(alice) == truth
+    assert counted(stack, session) == (truth, True)

@@ -7,6 +7,7 @@ import { useVisit } from "../visit";
 import { AccessLog } from "./access_log";
 import { ErasureForm } from "./erasure";
 import { exportEverything } from "./export";
+import { Usage } from "./usage";
 
 /** What the person is called, everything of theirs as a file, and the way out. */
 export function AccountPage(props: {
@@ -74,6 +75,7 @@ export function AccountPage(props: {
       >
         Export everything
       </button>
+      <Usage />
       <AccessLog />
       <h2>Leave</h2>
       <button
