@@ -13,6 +13,7 @@ import logging
 import os
 from collections import OrderedDict
 from uuid import UUID, uuid4
+from weakref import WeakValueDictionary
 
 from services.runtime.database import Database
 from services.runtime.encryption.data_key_table import (
@@ -93,6 +94,10 @@ class Keyring:
         self._uses_left += uses
 
 
+class _Generation:
+    """Stands for a scope until that is forgotten."""
+
+
 class DataKeys:
     """The keyrings of a service's scopes, from the table or from memory."""
 
@@ -119,6 +124,8 @@ class DataKeys:
         self._reserved_uses = min(reserved_uses, uses_of_a_key)
         self._cached_scopes = cached_scopes
         self._cache: OrderedDict[Scope, Keyring] = OrderedDict()
+        # Of the scopes that something is under way for, and no longer than that.
+        self._generations: WeakValueDictionary[Scope, _Generation] = WeakValueDictionary()
         self._unwrapping: SingleFlight[tuple[Scope, UUID], DataKey | None] = SingleFlight()
         self._reserving: SingleFlight[tuple[Scope, bool], bool] = SingleFlight()
 
@@ -172,8 +179,12 @@ class DataKeys:
         return await self._with_uses(scope, uses, make=False)
 
     def forget(self, scope: Scope) -> None:
-        """Drops a scope's data keys from memory: they were erased from the table."""
+        """Drops a scope's data keys from memory: they were erased from the table.
+
+        What is being unwrapped at the moment serves who waits for it, and is not kept.
+        """
         self._cache.pop(scope, None)
+        self._generations.pop(scope, None)
 
     async def sealing_or_make(self, scope: Scope, *, uses: int = 1) -> Keyring:
         """As `sealing`, but the scope's first data key is made if it has none.
@@ -202,20 +213,23 @@ class DataKeys:
 
     async def _reserve(self, scope: Scope, block: int, *, make: bool) -> bool:
         """Reserves a block of uses for this process; False when there is no data key to use."""
+        generation = self._generation(scope)
         named = self._named(scope)
         row = await self._database.one(
             self._table.reserve, {**named, "block": block, "limit": self._uses_of_a_key}
         )
         reserved = None if row is None else row.data_key
         if reserved is not None:
-            key = await self._unwrapped(scope, reserved.key_id, reserved)
+            key = await self._unwrapped(scope, reserved.key_id, (reserved, generation))
         elif row is not None or make:
             key = await self._add(scope, block)
         else:
             key = None
         if key is None:
             return False
-        self._hold(scope, key).grant(key, block)
+        keyring = self._hold(scope, key, generation)
+        if keyring is not None:
+            keyring.grant(key, block)
         return True
 
     async def _add(self, scope: Scope, block: int) -> DataKey:
@@ -249,20 +263,24 @@ class DataKeys:
         return bool(await self._database.all_after(alive.hold, self._table.add, parameters))
 
     async def _unwrapped(
-        self, scope: Scope, key_id: UUID, row: WrappedRow | None = None
+        self, scope: Scope, key_id: UUID, read: tuple[WrappedRow, _Generation] | None = None
     ) -> DataKey | None:
-        """A data key from memory or from the table, where `row` is what was just read of it."""
+        """A data key from memory or from the table.
+
+        `read` is what was just read there, with the scope's generation of before that.
+        """
         keyring = self._cached(scope)
         held = None if keyring is None else keyring.key(key_id)
         if held is not None:
             return held
         return await self._unwrapping.run(
-            (scope, key_id), lambda: self._read_and_unwrap(scope, key_id, row)
+            (scope, key_id), lambda: self._read_and_unwrap(scope, key_id, read)
         )
 
     async def _read_and_unwrap(
-        self, scope: Scope, key_id: UUID, row: WrappedRow | None
+        self, scope: Scope, key_id: UUID, read: tuple[WrappedRow, _Generation] | None
     ) -> DataKey | None:
+        row, generation = read or (None, self._generation(scope))
         named = {**self._named(scope), "key_id": key_id}
         if row is None:
             row = await self._database.one(self._table.get, named)
@@ -278,7 +296,7 @@ class DataKeys:
                     raise
                 row = again
             else:
-                self._hold(scope, key)
+                self._hold(scope, key, generation)
                 return key
         return None
 
@@ -314,7 +332,13 @@ class DataKeys:
             self._cache.move_to_end(scope)
         return keyring
 
-    def _hold(self, scope: Scope, key: DataKey) -> Keyring:
+    def _generation(self, scope: Scope) -> _Generation:
+        return self._generations.setdefault(scope, _Generation())
+
+    def _hold(self, scope: Scope, key: DataKey, generation: _Generation) -> Keyring | None:
+        """Keeps a data key, unless its scope was forgotten since; gives the scope's keyring."""
+        if self._generations.get(scope) is not generation:
+            return None
         keyring = self._cache.setdefault(scope, Keyring())
         keyring.hold(key)
         self._cache.move_to_end(scope)

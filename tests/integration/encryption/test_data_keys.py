@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -9,7 +10,15 @@ import pytest
 from services.runtime.database import Database, Parameters, Row, Statement
 from services.runtime.encryption.data_keys import DataKeys
 from services.runtime.encryption.envelope import UnreadableError, key_id_of
-from tests.integration.encryption.books import Books, new_scope, opened, place_in, seal
+from services.runtime.encryption.key_provider import WrappedKey
+from tests.integration.encryption.books import (
+    Books,
+    CountedKeyFile,
+    new_scope,
+    opened,
+    place_in,
+    seal,
+)
 
 
 def _keys_of(envelopes: list[bytes]) -> Counter[UUID | None]:
@@ -129,6 +138,52 @@ async def test_a_caller_who_leaves_does_not_take_the_others_along(books: Books) 
     await asyncio.sleep(0)
     first.cancel()
     assert await second == b"text"
+
+
+class _SlowKeyFile(CountedKeyFile):
+    """A key file that is held up after it has unwrapped."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.has_unwrapped = asyncio.Event()
+        self.goes_on = asyncio.Event()
+
+    async def unwrap(self, wrapped: WrappedKey, associated_data: bytes) -> bytes:
+        secret = await super().unwrap(wrapped, associated_data)
+        self.has_unwrapped.set()
+        await self.goes_on.wait()
+        return secret
+
+
+async def test_a_data_key_that_is_erased_while_it_is_unwrapped_does_not_stay(books: Books) -> None:
+    scope = new_scope()
+    envelope = await seal(books.process(), scope, b"text")
+    provider = _SlowKeyFile(books.provider.path)
+    keys = books.process(provider)
+    reading = asyncio.create_task(opened(keys, scope, envelope))
+    sealing = asyncio.create_task(keys.sealing(scope))
+    await provider.has_unwrapped.wait()
+    books.rows("DELETE FROM data_keys")
+    keys.forget(scope)
+    provider.goes_on.set()
+    assert await reading == b"text"
+    assert await sealing is None
+    with pytest.raises(UnreadableError):
+        await opened(keys, scope, envelope)
+    assert await keys.sealing(scope) is None
+
+
+async def test_a_data_key_that_is_unwrapped_while_another_is_erased_stays(books: Books) -> None:
+    scope = new_scope()
+    envelope = await seal(books.process(), scope, b"text")
+    provider = _SlowKeyFile(books.provider.path)
+    keys = books.process(provider)
+    reading = asyncio.create_task(opened(keys, scope, envelope))
+    await provider.has_unwrapped.wait()
+    keys.forget(new_scope())
+    provider.goes_on.set()
+    assert await reading == await opened(keys, scope, envelope)
+    assert provider.unwrapped == 1
 
 
 async def test_the_cache_is_bounded(books: Books) -> None:
