@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -89,6 +90,15 @@ async def test_what_is_made_gets_an_id_so_that_making_it_can_be_repeated() -> No
     assert recorder.request.session_id == "mine"
     await sessions.update_session(session_id="mine", title="new")
     assert not recorder.method.repeatable
+
+
+async def test_a_span_of_time_is_pythons_own() -> None:
+    recorder = Recorder()
+    sessions: Any = services.SessionsService(recorder)  # type: ignore[arg-type]
+    await sessions.create_session(retention=timedelta(days=30))
+    assert recorder.request.retention.ToTimedelta() == timedelta(days=30)
+    await sessions.update_session(session_id="mine", update_mask=["retention"])
+    assert not recorder.request.HasField("retention")
 
 
 def test_its_messages_live_beside_the_services_own_and_read_the_same_bytes() -> None:

@@ -33,7 +33,6 @@ from tests.integration.eventually import eventually, owed, rows, tables_with
 HELD = Refused("FAILED_PRECONDITION", "LEGAL_HOLD")
 GONE = Refused("NOT_FOUND", "SESSION_NOT_FOUND")
 ERASED = Refused("PERMISSION_DENIED", "PERSON_ERASED")
-_HOLDS_OWED = "SELECT count(*) FROM sessions.outbox WHERE session_id = %s AND kind LIKE 'hold%%'"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
@@ -289,18 +288,21 @@ def test_a_person_who_is_erased_while_a_hold_is_set_is_erased_or_kept_as_a_whole
 
 
 def test_a_hold_is_not_said_to_be_everywhere_where_sessions_only_have_to_hear_of_an_erasure(
-    stack: Stack, someone: Someone
+    stack: Stack, someone: Someone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session, _ = _spoken(someone.person)
     stack.kill("sessions")
     someone.person.call("POST", "/v1/me:erase", {"confirm": "ERASE"})
-    with ThreadPoolExecutor(1) as callers:
-        # The command needs the database alone. Whatever is told first when the service is back:
-        holding = callers.submit(someone.hold, session)
-        eventually(lambda: rows(stack, _HOLDS_OWED, UUID(session)) == [(2,)])
-        stack.start_again("sessions")
-        with pytest.raises(HoldError, match=f"{someone.id} was erased|did not hear of it yet"):
-            holding.result()
+    due = (
+        "UPDATE users.outbox SET tries = 1, due_time = now() + {} WHERE user_id = %s"
+        " AND kind = 'erase_sessions' RETURNING 1"
+    )
+    assert rows(stack, due.format("interval '1 hour'"), someone.id) == [(1,)]
+    stack.start_again("sessions")
+    monkeypatch.setattr(hold_commands, "_WAIT_SECONDS", 3.0)
+    with pytest.raises(HoldError, match="users did not hear of it yet"):
+        someone.hold(session)
+    assert rows(stack, due.format("interval '0'"), someone.id) == [(1,)]
     eventually(lambda: owed(stack) == 0)
     assert "sessions.sessions" not in tables_with(stack, "user_id", someone.id)
 
@@ -351,25 +353,33 @@ def test_what_the_others_decided_is_carried_out_whatever_hold_is_known(
 ) -> None:
     # As when they are told of the deletion first, and of the release later.
     alice = someone.person
-    deleted, _ = _spoken(alice)
-    erased, _ = _spoken(alice)
-    for session in (deleted, erased):
+    (held, _), (erased, _) = _spoken(alice), _spoken(alice)
+    for session in (held, erased):
         someone.hold(session)
-    named = {"user_id": str(someone.id), "session_id": deleted}
-    messages.DeleteSessionMessages(
-        messages_pb2.DeleteSessionMessagesRequest(**named),
-        metadata=_as(stack, "sessions"),
-        timeout=30,
-    )
-    assert alice.refused("GET", f"/v1/sessions/{deleted}/messages") == GONE
+    as_sessions = _as(stack, "sessions")
+    named = {"user_id": str(someone.id), "session_id": held}
+    deleting = messages_pb2.DeleteSessionMessagesRequest(**named)
+    messages.DeleteSessionMessages(deleting, metadata=as_sessions, timeout=30)
+    assert alice.refused("GET", f"/v1/sessions/{held}/messages") == GONE
+    erasing = messages_pb2.EraseUserRequest(user_id=str(someone.id))
+    messages.EraseUser(erasing, metadata=_as(stack, "users"), timeout=30)
+    assert alice.refused("GET", f"/v1/sessions/{erased}/messages") == GONE
+
+
+def test_a_hold_that_comes_after_a_deletion_changes_nothing(
+    stack: Stack, someone: Someone, messages: MessagesServiceStub
+) -> None:
+    alice = someone.person
+    session, _ = _spoken(alice)
+    alice.call("DELETE", f"/v1/sessions/{session}")
+    eventually(lambda: owed(stack) == 0)
     late = messages_pb2.HoldSessionRequest(
-        **named, held=True, change_time=timestamp_of(datetime.now(UTC))
+        user_id=str(someone.id), session_id=session, held=True, change_time=timestamp_of(NOON)
     )
     messages.HoldSession(late, metadata=_as(stack, "sessions"), timeout=30)
-    assert alice.refused("GET", f"/v1/sessions/{deleted}/messages") == GONE
-    request = messages_pb2.EraseUserRequest(user_id=str(someone.id))
-    messages.EraseUser(request, metadata=_as(stack, "users"), timeout=30)
-    assert alice.refused("GET", f"/v1/sessions/{erased}/messages") == GONE
+    mark = "SELECT is_held, hold_change_time FROM messages.conversations WHERE session_id = %s"
+    assert rows(stack, mark, UUID(session)) == [(False, None)]
+    assert alice.refused("GET", f"/v1/sessions/{session}/messages") == GONE
 
 
 def test_a_hold_of_which_a_service_did_not_hear_yet_is_said_to_be_so_and_told_later(
