@@ -1,7 +1,12 @@
 """Cuts of every kind: the web app goes on as if they had not been."""
 
 import asyncio
+import base64
 
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc.code_pb2 import PERMISSION_DENIED
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
 from playwright.async_api import Route, expect
 
 from local.stack import Stack
@@ -106,3 +111,45 @@ async def test_earlier_messages_come_when_they_are_looked_for(open_tab: OpenTab)
     await expect(nina.messages.last).not_to_be_in_viewport()
     await nina.page.get_by_role("button", name="Newest messages").click()
     await expect(nina.messages.last).to_be_in_viewport()
+
+
+async def test_what_a_proxy_on_the_way_refuses_is_tried_again_by_itself(open_tab: OpenTab) -> None:
+    pia = await open_tab("pia")
+    await pia.begin()
+
+    async def forbid(route: Route) -> None:
+        await route.fulfill(status=403, content_type="text/html", body="<p>Sign in first.</p>")
+
+    await pia.page.route("**/inglenook.*/*", forbid)
+    await pia.page.reload()
+    await pia.write("From a hotel.")
+    await expect(pia.page.get_by_text("The connection is lost.")).to_be_visible()
+    await expect(pia.page.get_by_text("Waiting to be sent")).to_be_visible()
+    await pia.page.unroute_all()
+    await pia.sees("From a hotel.")
+    await expect(pia.page.get_by_text("The connection is lost.")).to_have_count(0)
+
+
+async def test_who_was_refused_for_good_can_try_again(open_tab: OpenTab) -> None:
+    pola = await open_tab("pola")
+    await pola.begin()
+    refusal = Status(code=PERMISSION_DENIED, message="Ask them.", details=[AnyMessage()])
+    refusal.details[0].Pack(ErrorInfo(domain="inglenook", reason="PERSON_LOCKED"))
+    headers = {
+        "content-type": "application/grpc-web+proto",
+        "grpc-status": str(refusal.code),
+        "grpc-status-details-bin": base64.b64encode(refusal.SerializeToString()).decode(),
+    }
+
+    async def lock(route: Route) -> None:
+        await route.fulfill(headers=headers)
+
+    await pola.page.route("**/WatchSessions", lock)
+    await pola.page.reload()
+    again = pola.page.get_by_role("status").get_by_role("button", name="Try again")
+    await expect(again).to_be_visible()
+    await expect(pola.page.get_by_text("Ask them.")).to_be_visible()
+    await pola.page.unroute_all()
+    await again.click()
+    await expect(pola.conversations).to_have_count(1)
+    await expect(again).to_have_count(0)

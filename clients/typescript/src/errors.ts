@@ -83,8 +83,7 @@ export class InglenookError extends Error {
       return error.cause;
     }
     const info = error.findDetails(ErrorInfoSchema).find((detail) => detail.domain === DOMAIN);
-    // A browser tells no more of a broken connection than that something failed.
-    if (info === undefined && (error.code === Code.Unknown || error.code === Code.Internal)) {
+    if (info === undefined && !WITHOUT_A_WORD.has(error.code)) {
       return new InglenookError("UNAVAILABLE", NO_ANSWER, { cause: thrown });
     }
     const delay = error.findDetails(RetryInfoSchema)[0]?.retryDelay;
@@ -103,6 +102,17 @@ export class InglenookError extends Error {
 
 const DOMAIN = "inglenook";
 const NO_ANSWER = "The server does not answer. Check the connection; it is tried again by itself.";
+// What comes from elsewhere than a server of the contract, which always says why: from this client
+// itself, or from what is busy or away on the way there. All else is no answer: a browser tells no
+// more of a broken connection than that something failed, and a proxy or a network's sign-in page
+// may forbid a call or not find it, and let it pass a moment later.
+const WITHOUT_A_WORD: ReadonlySet<Code> = new Set([
+  Code.Canceled,
+  Code.DeadlineExceeded,
+  Code.ResourceExhausted,
+  Code.Unavailable,
+  Code.Unauthenticated,
+]);
 const PASSING: ReadonlySet<ErrorStatus> = new Set([
   "UNAVAILABLE",
   "DEADLINE_EXCEEDED",

@@ -44,16 +44,30 @@ def test_a_quota_that_is_used_up_does_not_pass_by_itself() -> None:
     assert not error.passing
 
 
+def test_a_refusal_for_a_reason_that_is_not_known_is_still_a_refusal() -> None:
+    info = ErrorInfo(reason="FROM_THE_FUTURE", domain="inglenook")
+    error = _raised(StatusCode.NOT_FOUND, info)
+    assert (error.status, error.reason, error.passing) == (StatusCode.NOT_FOUND, None, False)
+
+
 @pytest.mark.parametrize(
-    "info",
+    ("code", "details"),
     [
-        ErrorInfo(reason="FROM_THE_FUTURE", domain="inglenook"),
-        ErrorInfo(reason="SESSION_NOT_FOUND", domain="elsewhere"),
+        (StatusCode.PERMISSION_DENIED, []),
+        (StatusCode.UNIMPLEMENTED, []),
+        (StatusCode.NOT_FOUND, [ErrorInfo(reason="SESSION_NOT_FOUND", domain="elsewhere")]),
     ],
 )
-def test_a_reason_that_is_not_known_or_another_systems_is_none(info: ErrorInfo) -> None:
-    error = _raised(StatusCode.NOT_FOUND, info)
-    assert (error.status, error.reason) == (StatusCode.NOT_FOUND, None)
+def test_what_another_system_on_the_way_refuses_is_a_server_that_does_not_answer(
+    code: StatusCode, details: list[ErrorInfo]
+) -> None:
+    error = _raised(code, *details)
+    assert (error.status, error.reason, error.passing) == (StatusCode.UNAVAILABLE, None, True)
+
+
+@pytest.mark.parametrize("code", [StatusCode.DEADLINE_EXCEEDED, StatusCode.UNAUTHENTICATED])
+def test_a_call_that_took_too_long_or_had_no_sign_in_is_told_as_such(code: StatusCode) -> None:
+    assert _raised(code).status is code
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ const PATIENCE = 1500;
 export function Connection(props: {
   status: LiveStatus;
   error: InglenookError | undefined;
+  onRetry: () => void;
   onSignIn: () => void;
 }): ReactNode {
-  const { status, error, onSignIn } = props;
+  const { status, error, onRetry, onSignIn } = props;
   const troubled = status === "offline" || status === "reconnecting" || status === "failed";
   const [lasting, setLasting] = useState(false);
   useEffect(() => {
@@ -23,7 +24,15 @@ export function Connection(props: {
   const signedOut = error?.status === "UNAUTHENTICATED" || error?.reason === "PERSON_ERASED";
   return (
     <div role="status" className={shown ? "connection" : undefined}>
-      {shown && !signedOut && (status === "failed" ? advice(error) : SENTENCES[status])}
+      {shown && !signedOut && SENTENCES[status]}
+      {shown && !signedOut && status === "failed" && (
+        <>
+          {advice(error)}{" "}
+          <button type="button" onClick={onRetry}>
+            Try again
+          </button>
+        </>
+      )}
       {shown && signedOut && (
         <>
           {advice(error)} <WhatIsUnfinished />

@@ -20,7 +20,7 @@ interface Leaving {
 export function Shell(props: Leaving): ReactNode {
   const path = usePath();
   const page = pageAt(path);
-  const { status, error } = useSessions();
+  const { status, error, retry } = useSessions();
   return (
     <div className="shell" data-page={page.name}>
       <a className="skip" href="#main">
@@ -28,7 +28,12 @@ export function Shell(props: Leaving): ReactNode {
       </a>
       <Sidebar page={page} />
       <main id="main" tabIndex={-1}>
-        <Connection status={status} error={error} onSignIn={() => void props.onSignInAgain()} />
+        <Connection
+          status={status}
+          error={error}
+          onRetry={retry}
+          onSignIn={() => void props.onSignInAgain()}
+        />
         <PageContent page={page} {...props} />
       </main>
       <FocusOnChange path={path} />

@@ -15,8 +15,15 @@ _DOMAIN = "inglenook"
 _DETAILS = "grpc-status-details-bin"
 _REASONS = frozenset(get_args(Reason))
 _NO_ANSWER = "The server does not answer. Check the connection and try again."
-# How gRPC tells that a connection broke off. Where a server says it, it says why.
-_BROKEN_OFF = {StatusCode.UNKNOWN, StatusCode.INTERNAL, StatusCode.CANCELLED}
+# What comes from elsewhere than a server of the contract, which always says why: from this client
+# itself, or from what is busy or away on the way there. All else is no answer: a connection broke
+# off, or a proxy forbids a call or does not find it, and may let it pass a moment later.
+_WITHOUT_A_WORD = {
+    StatusCode.DEADLINE_EXCEEDED,
+    StatusCode.RESOURCE_EXHAUSTED,
+    StatusCode.UNAVAILABLE,
+    StatusCode.UNAUTHENTICATED,
+}
 _PASSING = {
     StatusCode.UNAVAILABLE,
     StatusCode.DEADLINE_EXCEEDED,
@@ -75,7 +82,7 @@ class InglenookError(Exception):
         for detail in _status(error).details:
             for wanted in (info, bad, retry):
                 detail.Unpack(wanted)
-        if info.domain != _DOMAIN and error.code() in _BROKEN_OFF:
+        if info.domain != _DOMAIN and error.code() not in _WITHOUT_A_WORD:
             return cls(StatusCode.UNAVAILABLE, _NO_ANSWER)
         return cls(
             error.code(),

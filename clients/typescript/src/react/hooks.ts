@@ -28,12 +28,16 @@ export function useSessions(): Live & {
   sessions: readonly Session[];
   hasMore: boolean;
   loadMore: () => Promise<void>;
+  /** Tries again where it was refused for good (`failed`). */
+  retry: () => void;
 } {
   const client = useInglenook();
-  const { state, status, error } = useLive(useCallback(() => client.watchSessions(), [client]));
+  const find = useCallback(() => client.watchSessions(), [client]);
+  const { state, status, error } = useLive(find);
   const sessions = useMemo(() => sessionsInOrder(state), [state]);
   const loadMore = useCallback(() => client.loadMoreSessions(), [client]);
-  return { sessions, hasMore: state.hasMore, loadMore, status, error };
+  const retry = useCallback(() => find().retry(), [find]);
+  return { sessions, hasMore: state.hasMore, loadMore, retry, status, error };
 }
 
 /** What was said in a session, in order, and what is on its way. */
@@ -41,6 +45,7 @@ export function useMessages(sessionId: string): Live & {
   items: readonly ConversationItem[];
   hasOlder: boolean;
   loadOlder: () => Promise<void>;
+  /** Tries again where it was refused for good (`failed`). */
   retry: () => void;
 } {
   const client = useInglenook();
