@@ -1,5 +1,6 @@
 """What one person may keep and hold open: so much, and then a refusal that says what to do."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
@@ -25,6 +26,9 @@ from inglenook.sessions.v1.sessions_pb2_grpc import SessionsServiceStub
 from clients.convex.documents import Session
 from clients.convex.inglenook import Caller, Inglenook, RefusedError
 from local.stack import PROTO_SERVICES, Stack
+from services.messages.quota import Quota
+from services.messages.usage import UsageStore
+from services.runtime.database import Database
 from services.runtime.service_tokens import ServiceTokens
 from tests.integration.calls import Person, Refused, refusal_in, refusal_over_grpc
 from tests.integration.eventually import eventually
@@ -265,6 +269,32 @@ def test_a_refusal_and_the_room_that_there_is_are_the_same_whichever_process_is_
         for answer in answers[:2]:
             http.delete(f"{path}/{answer.json()['message']['messageId']}")
     alice.say(session, TEXT)
+
+
+class CountedReads(UsageStore):
+    """Reads how much people keep, and counts how often."""
+
+    reads = 0
+
+    async def total(self, person: UUID) -> int:
+        self.reads += 1
+        return await super().total(person)
+
+
+async def test_who_is_far_from_the_limit_is_looked_at_once_and_who_reaches_it_before_each_refusal(
+    stack: Stack,
+) -> None:
+    url = stack.service("messages").environment["INGLENOOK_DATABASE_URL"]
+    ann = uuid4()
+    async with Database(url, pool_size=2, name="test quota") as database:
+        usage = CountedReads(database)
+        quota = Quota(usage, limit=1 << 30)
+        assert all(await asyncio.gather(*(quota.admits(ann, len(TEXT)) for _ in range(AT_ONCE))))
+        assert all([await quota.admits(ann, len(TEXT)) for _ in range(AT_ONCE)])
+        assert usage.reads == 1
+        assert not await quota.admits(ann, 2 << 30)
+        assert not await quota.admits(ann, 2 << 30)
+        assert usage.reads == 3
 
 
 def test_what_was_stored_can_be_said_again_when_there_is_room_for_no_more(alice: Person) -> None:
