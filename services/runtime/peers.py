@@ -65,7 +65,9 @@ def channel_to(service: str, address: str, settings: TransportSettings) -> aio.C
     options: list[tuple[str, str | int]] = [
         ("grpc.lb_policy_name", "round_robin"),
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
+        # By its name the least wait; to gRPC also how long connecting may take, TLS among it. Who
+        # was refused tries again as soon as the other two say.
+        ("grpc.min_reconnect_backoff_ms", 5_000),
         ("grpc.max_reconnect_backoff_ms", 1_000),
         ("grpc.service_config", _CALLED_AGAIN),
         ("grpc.keepalive_time_ms", 30_000),

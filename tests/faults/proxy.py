@@ -14,11 +14,13 @@ _Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 class Proxy:
     """Passes connections on to a port or a Unix socket. Use as `async with`.
 
-    Of several targets each connection goes to the next one that takes it.
+    Of several targets each connection goes to the next one that takes it. It takes each of them
+    `delay` seconds to get there.
     """
 
-    def __init__(self, *targets: int | Path) -> None:
+    def __init__(self, *targets: int | Path, delay: float = 0.0) -> None:
         self._targets = list(targets)
+        self._delay = delay
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -87,6 +89,7 @@ class Proxy:
             if self._refuses:
                 return
             with suppress(OSError):
+                await asyncio.sleep(self._delay)
                 await self._passes.wait()
                 onward_reader, onward = await self._open_onward()
                 self._writers.add(onward)

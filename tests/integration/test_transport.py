@@ -10,11 +10,15 @@ from pathlib import Path
 import psycopg
 import pytest
 from cryptography import x509
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from deploy.certificates import make_certificates
 from local.stack import Stack, free_ports
+from services.runtime.peers import channel_to
 from services.runtime.probe import is_serving
 from services.runtime.settings import TransportSettings
+from tests.faults.proxy import Proxy
 from tests.integration.calls import Person
 from tests.integration.certificates import transport_with
 from tests.integration.eventually import eventually
@@ -69,6 +73,19 @@ def test_a_service_hears_those_with_a_certificate_of_its_authority_and_nobody_el
 def test_a_service_is_known_by_its_own_name_alone(secured: str, certificates: Path) -> None:
     # The probe asks for the name of its own certificate.
     assert not is_serving(secured, transport_with(certificates, "sessions"))
+
+
+async def test_a_service_that_is_slow_to_greet_is_called_all_the_same(
+    secured: str, certificates: Path
+) -> None:
+    settings = transport_with(certificates, "sessions")
+    async with (
+        Proxy(int(secured.rpartition(":")[2]), delay=1.5) as proxy,
+        channel_to("messages", f"127.0.0.1:{proxy.port}", settings) as channel,
+    ):
+        health = HealthStub(channel)
+        answer = await health.Check(HealthCheckRequest(), timeout=30, wait_for_ready=True)
+    assert answer.status == HealthCheckResponse.SERVING
 
 
 def test_a_renewed_certificate_is_shown_without_a_restart(

@@ -113,6 +113,15 @@ async def test_a_reply_grows_in_place(
                 break
 
 
+async def test_a_gateway_that_is_slow_to_reach_is_reached(stack: Stack, person: str) -> None:
+    async with (
+        Proxy(stack.ports.gateway, delay=1.5) as proxy,
+        Inglenook(f"http://127.0.0.1:{proxy.port}", token=stack.token(person)) as inglenook,
+    ):
+        me = await inglenook.users.get_me()
+        assert me.user.user_id == str(user_id_of(DEVELOPMENT_ISSUER, person))
+
+
 async def test_through_cuts_everything_is_said_once_and_seen_in_order(
     stack: Stack, person: str, session: str
 ) -> None:

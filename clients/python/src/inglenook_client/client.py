@@ -30,7 +30,8 @@ _OPTIONS = (
     ("grpc.keepalive_timeout_ms", 10_000),
     # How long to wait between attempts is decided here, and not by the channel once more.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1_000),
+    # By its name the least wait; to gRPC also how long connecting may take, TLS among it.
+    ("grpc.min_reconnect_backoff_ms", 10_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.primary_user_agent", "inglenook-client"),
 )
