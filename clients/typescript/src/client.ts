@@ -50,6 +50,7 @@ export class Inglenook {
   readonly respond: Client<typeof RespondService>;
   /** What was said and is on its way. */
   readonly outbox: Outbox<Message>;
+  readonly #tokens: Tokens;
   readonly #presence: Presence;
   readonly #live: LiveOptions;
   readonly #newestMessages: number;
@@ -58,9 +59,10 @@ export class Inglenook {
   readonly #pages = new Map<string, Promise<void>>();
 
   constructor(options: InglenookOptions) {
+    this.#tokens = new Tokens(options.getToken);
     const transport = createGrpcWebTransport({
       baseUrl: options.baseUrl,
-      interceptors: [authentication(new Tokens(options.getToken))],
+      interceptors: [authentication(this.#tokens)],
       ...(options.fetch && { fetch: options.fetch }),
     });
     this.users = callsOf(UsersService, transport);
@@ -137,9 +139,13 @@ export class Inglenook {
     );
   }
 
-  /** Everything of the person's, in frames; fails with an `InglenookError` unless all of it came. */
-  exportMe(): AsyncGenerator<ExportMeResponse, void> {
-    return whole(this.users.exportMe({}));
+  /**
+   * Everything of the person's, in frames; fails with an `InglenookError` unless all of it came. It
+   * ends with its token, and begins with a fresh one.
+   */
+  async *exportMe(): AsyncGenerator<ExportMeResponse, void> {
+    await this.#tokens.replace();
+    yield* whole(this.users.exportMe({}));
   }
 
   /** Adds the page before the earliest message of a live query; does nothing when there is none. */

@@ -23,6 +23,11 @@ export class Tokens {
     this.#refused = token;
   }
 
+  /** Has the next call bring a fresh token: for one that lasts long, and ends with its token. */
+  async replace(): Promise<void> {
+    this.refuse(await this.get());
+  }
+
   /** Asks once, however many calls wait for it. */
   #renew(): Promise<string> {
     this.#renewal ??= this.#ask(true).finally(() => {

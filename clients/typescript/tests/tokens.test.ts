@@ -1,5 +1,6 @@
 import type { UnaryRequest } from "@connectrpc/connect";
 import { expect, test } from "vitest";
+import { createInglenook } from "../src/client.js";
 import { InglenookError } from "../src/errors.js";
 import { authentication, Tokens } from "../src/tokens.js";
 
@@ -44,6 +45,31 @@ test("a fresh token is asked for once, however many calls wait for it", async ()
   const given = await Promise.all(Array.from({ length: 20 }, () => tokens.get()));
   expect(new Set(given)).toEqual(new Set(["token 1"]));
   expect(renewals()).toBe(1);
+});
+
+test("a token that is replaced is not sent again, though nobody refused it", async () => {
+  const { tokens, renewals } = provider();
+  await tokens.replace();
+  expect(await call(tokens, ["token 1"])).toEqual(["token 1"]);
+  expect(renewals()).toBe(1);
+});
+
+test("an export of everything begins with a fresh token", async () => {
+  const [sent, asked] = [[] as (string | null)[], [] as boolean[]];
+  const client = createInglenook({
+    baseUrl: "http://gateway.example",
+    getToken: async ({ fresh }) => {
+      asked.push(fresh);
+      return asked.includes(true) ? "fresh" : "at hand";
+    },
+    fetch: async (_, init) => {
+      sent.push(new Headers(init?.headers).get("authorization"));
+      throw new TypeError("nobody answers");
+    },
+  });
+  await expect(client.users.getMe({})).rejects.toBeInstanceOf(InglenookError);
+  await expect(client.exportMe().next()).rejects.toBeInstanceOf(InglenookError);
+  expect(sent).toEqual(["Bearer at hand", "Bearer fresh"]);
 });
 
 test("a fresh token that is refused too is the end of the call", async () => {

@@ -204,6 +204,22 @@ async def test_found_exported_and_imported_by_streams(inglenook: Inglenook, sess
     assert (done.imported, done.present) == (0, 1)
 
 
+async def test_an_export_of_everything_begins_with_a_fresh_token(stack: Stack, person: str) -> None:
+    asked: list[bool] = []
+    at_hand, fresh_one = stack.token(person, lifetime=60), stack.token(person)
+
+    def provider(*, fresh: bool) -> str:
+        asked.append(fresh)
+        return fresh_one if any(asked) else at_hand
+
+    async with Inglenook(stack.url, token=provider) as client:
+        await client.users.get_me()
+        assert not any(asked)
+        frames = [frame async for frame in client.export_me()]
+    assert frames[-1].HasField("end")
+    assert asked.count(True) == 1
+
+
 async def test_an_export_whose_service_is_killed_goes_on_and_is_whole(
     stack: Stack, person: str, session: str
 ) -> None:

@@ -34,6 +34,15 @@ async def test_a_refused_token_is_replaced_once_for_all_who_wait() -> None:
     assert provider.fresh == 1
 
 
+async def test_a_token_that_is_replaced_is_not_sent_again() -> None:
+    provider = Provider()
+    tokens = Tokens(provider)
+    before = await tokens.get()
+    await tokens.replace()
+    assert (before, await tokens.get(), await tokens.get()) == ("token 0", "token 1", "token 1")
+    assert provider.fresh == 1
+
+
 async def test_a_caller_that_gives_up_takes_the_token_from_nobody() -> None:
     tokens = Tokens(Provider())
     tokens.refuse("token 0")

@@ -1,6 +1,7 @@
 """The client: typed calls, and what is live."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -74,7 +75,8 @@ class Inglenook:
         """
         backoff = backoff or Backoff()
         self._channel = _channel(base_url, credentials)
-        calls = Calls(self._channel, Tokens(token), timeout=timeout, backoff=backoff)
+        self._tokens = Tokens(token)
+        calls = Calls(self._channel, self._tokens, timeout=timeout, backoff=backoff)
         self.users = UsersService(calls)
         self.sessions = SessionsService(calls)
         self.messages = MessagesService(calls)
@@ -170,13 +172,18 @@ class Inglenook:
             self._backoff,
         )
 
-    def export_me(self) -> AsyncGenerator[ExportMeResponse, None]:
+    async def export_me(self) -> AsyncGenerator[ExportMeResponse, None]:
         """Everything of the person's, in frames; the last one has the `end`.
+
+        It ends with its token, and begins with a fresh one.
 
         Raises:
             InglenookError: it was refused, or not all of it came.
         """
-        return whole(self.users.export_me())
+        await self._tokens.replace()
+        async with aclosing(whole(self.users.export_me())) as frames:
+            async for frame in frames:
+                yield frame
 
 
 def _channel(base_url: str, credentials: ChannelCredentials | None) -> aio.Channel:

@@ -14,8 +14,8 @@ class TokenProvider(Protocol):
     """Gives the signed-in person's token, or None when nobody is signed in.
 
     With `fresh` it must get a new one: the one that it gave last was refused, most often since it
-    has expired. What it raises counts as a server that does not answer: watches and calls that can
-    be repeated ask it again.
+    has expired, or would end too soon for what begins. What it raises counts as a server that does
+    not answer: watches and calls that can be repeated ask it again.
     """
 
     def __call__(self, *, fresh: bool) -> str | Awaitable[str | None] | None:
@@ -43,6 +43,14 @@ class Tokens:
     def refuse(self, token: str) -> None:
         """Notes that a server did not take a token."""
         self._refused = token
+
+    async def replace(self) -> None:
+        """Has the next call bring a fresh token: for one that lasts long, and ends with its token.
+
+        Raises:
+            InglenookError: nobody is signed in, or the provider failed.
+        """
+        self.refuse(await self.get())
 
     async def _renew(self) -> str:
         """Asks once, however many calls wait for it."""
