@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -83,7 +84,7 @@ async def test_a_service_that_is_slow_to_greet_is_called_all_the_same(
         Proxy(int(secured.rpartition(":")[2]), delay=1.5) as proxy,
         channel_to("messages", f"127.0.0.1:{proxy.port}", settings) as channel,
     ):
-        health = HealthStub(channel)
+        health: Any = HealthStub(channel)
         answer = await health.Check(HealthCheckRequest(), timeout=30, wait_for_ready=True)
     assert answer.status == HealthCheckResponse.SERVING
 
