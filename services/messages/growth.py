@@ -55,6 +55,8 @@ from services.runtime.database import Database, statement
 LEASE_SECONDS = 10
 """How long a writer counts as alive after it was heard of."""
 _OVERDUE_AT_ONCE = 100
+_LONGEST_PAUSE_HOURS = 1
+"""How long a message that cannot be ended is left alone at most."""
 _EVERYTHING = (1 << 63) - 1
 
 
@@ -88,7 +90,8 @@ _SERVICE = bindparam("service", type_=Text)
 _THIS_MESSAGE = and_(IN_CONVERSATION, _MESSAGE.message_id == _ID)
 _BODY = bindparam("body", type_=LargeBinary)
 _HAS_LENGTH = _MESSAGE.length == bindparam("length", type_=Integer)
-DEADLINE = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, LEASE_SECONDS)
+_LEASE = func.make_interval(0, 0, 0, 0, 0, 0, LEASE_SECONDS)
+DEADLINE = func.now() + _LEASE
 
 _is_later = and_(
     IN_CONVERSATION,
@@ -253,6 +256,18 @@ _OVERDUE = statement(
     .limit(literal(_OVERDUE_AT_ONCE, BigInteger)),
     OverdueRow,
 )
+_LONGEST_PAUSE = func.make_interval(0, 0, 0, 0, _LONGEST_PAUSE_HOURS)
+_since_written = func.now() - _MESSAGE.update_time
+_PUT_OFF = statement(
+    update(MESSAGES)
+    .where(_THIS_MESSAGE, GROWS, _is_overdue)
+    .values(
+        writer_deadline=func.now()
+        + func.least(func.greatest(_since_written, _LEASE), _LONGEST_PAUSE)
+    )
+    .returning(*MESSAGE_COLUMNS),
+    MessageRow,
+)
 _PARTS = statement(
     select(_PART.message_id, _PART.first, _PART.revision, _PART.body)
     .where(
@@ -328,6 +343,14 @@ class GrowthStore:
     async def overdue(self) -> Sequence[OverdueRow]:
         """Messages whose writers have not been heard of for too long."""
         return await self._database.all(_OVERDUE, {})
+
+    async def put_off(self, conversation: Conversation, message_id: UUID) -> bool:
+        """Leaves a message alone for as long as nothing was written to it, but an hour at most.
+
+        So each time it is tried again at twice its age. False when it is not overdue any more.
+        """
+        named = {**conversation.parameters, "message": message_id}
+        return await self._database.one(_PUT_OFF, named) is not None
 
     async def parts(
         self, conversation: Conversation, message_ids: Sequence[UUID], *, after: int = 0

@@ -40,18 +40,23 @@ class Interruption:
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             try:
-                overdue = await self._growth.overdue()
+                for row in await self._growth.overdue():
+                    await self._try(row)
             except Error:
                 _log.warning("overdue writers cannot be looked for; trying again", exc_info=True)
-                continue
-            for row in overdue:
-                await self._try(row)
 
     async def _try(self, row: OverdueRow) -> None:
-        """Ends a message with what was stored of it, unless its writer is heard of meanwhile."""
+        """Ends a message with what was stored of it, unless its writer is heard of meanwhile.
+
+        One that cannot be ended is left alone for a while: it must not keep the others from it.
+        """
         conversation = Conversation(row.session_id, row.user_id)
+        failure: Exception | None = None
         try:
-            await self._ending.end(conversation, row, MessageState.MESSAGE_STATE_INTERRUPTED)
-        except Exception:  # noqa: BLE001 - whatever is wrong with one, the others must end
+            if await self._ending.end(conversation, row, MessageState.MESSAGE_STATE_INTERRUPTED):
+                return
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one, the others must end
+            failure = error
+        if await self._growth.put_off(conversation, row.message_id):
             extra = {"session_id": str(row.session_id), "message_id": str(row.message_id)}
-            _log.exception("a message cannot be interrupted", extra=extra)
+            _log.error("a message cannot be interrupted", extra=extra, exc_info=failure)

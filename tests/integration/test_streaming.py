@@ -1,7 +1,10 @@
 """Replies that grow: seen as they are generated, on disk as they grow, and never lost."""
 
 import asyncio
+import json
+from collections import Counter
 from collections.abc import Sequence
+from datetime import timedelta
 from uuid import uuid4
 
 import grpc
@@ -183,6 +186,64 @@ async def test_a_reply_in_a_deleted_session_goes_with_it_and_holds_up_no_other(
             if not left:
                 break
         assert left == 0
+
+
+async def test_replies_that_cannot_be_ended_are_put_off_and_keep_no_other_from_its_end(
+    replying: Replying, stack: Stack, person: MakePerson
+) -> None:
+    message_id = str(uuid4())
+    call = await replying.begin(message_id, "half of ")
+    await replying.get_when(message_id, length=8)
+    # More than are looked at at once, and all of them before the one that can be ended: what is
+    # another's envelope does not open.
+    damaged = (
+        "INSERT INTO messages.messages (session_id, user_id, message_id, sequence, revision, role,"
+        " body, state, length, begun_revision, writer_service, writer, writer_deadline,"
+        " create_time, update_time)"
+        " SELECT session_id, user_id, gen_random_uuid(), sequence + 1000 + n, revision + 1000 + n,"
+        " role, body, state, length, begun_revision, writer_service, gen_random_uuid(),"
+        " now() - interval '1 hour', create_time,"
+        " now() - CASE WHEN n > 60 THEN interval '20 minutes' ELSE interval '1 day' END"
+        " FROM messages.messages, generate_series(1, 120) AS n WHERE message_id = %s"
+        " RETURNING message_id::text"
+    )
+    put_off = (
+        "SELECT date_trunc('hour', writer_deadline - now() + interval '5 minutes')"
+        " FROM messages.messages WHERE message_id = ANY(%s::uuid[])"
+    )
+    with psycopg.connect(stack.admin_url, autocommit=True) as database:
+        ids = [row[0] for row in database.execute(damaged, (message_id,))]
+        call.cancel()
+        await replying.get_when(message_id, state=INTERRUPTED)
+        pauses = Counter(row[0] for row in database.execute(put_off, (ids,)))
+    # By their age: 20 minutes, and no more than an hour.
+    assert pauses == {timedelta(): 60, timedelta(hours=1): 60}
+    tried = _not_interrupted(stack)
+    assert [tried[name] for name in ids] == [1] * 120
+    person("alice").call("DELETE", f"/v1/sessions/{replying.session}")
+
+
+async def test_a_reply_of_which_a_part_is_missing_is_not_ended_in_silence(
+    replying: Replying, stack: Stack, person: MakePerson
+) -> None:
+    message_id = str(uuid4())
+    call = await replying.begin(message_id, "half of ")
+    await replying.get_when(message_id, length=8)
+    with psycopg.connect(stack.admin_url, autocommit=True) as database:
+        delete = "DELETE FROM messages.message_parts WHERE message_id = %s"
+        assert database.execute(delete, (message_id,)).rowcount == 1
+    call.cancel()
+    async with asyncio.timeout(60):
+        while not _not_interrupted(stack)[message_id]:  # noqa: ASYNC110 - no event tells of it
+            await asyncio.sleep(0.2)
+    person("alice").call("DELETE", f"/v1/sessions/{replying.session}")
+
+
+def _not_interrupted(stack: Stack) -> Counter[str]:
+    """How often the log says of messages that they cannot be interrupted."""
+    whole, _, _ = stack.service("messages").log.read_text().rpartition("\n")
+    said = (line for line in whole.splitlines() if "a message cannot be interrupted" in line)
+    return Counter(json.loads(line)["message_id"] for line in said)
 
 
 async def test_another_replica_ends_the_reply_of_one_that_was_killed(
