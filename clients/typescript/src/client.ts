@@ -173,16 +173,22 @@ export class Inglenook {
   loadMoreSessions(): Promise<void> {
     return this.#once("sessions", async () => {
       const query = this.watchSessions();
-      const { hasMore, pageToken } = query.snapshot.state;
-      if (!hasMore) {
-        return;
+      // The list begins with what the feed has told: a page of nothing else is no answer.
+      let news = false;
+      while (!news && query.snapshot.state.hasMore) {
+        const { pageToken } = query.snapshot.state;
+        const page = await this.sessions.listSessions({
+          pageToken,
+          pageSize: this.#newestSessions,
+        });
+        const known = query.snapshot.state.sessions.size;
+        query.learn((state) =>
+          state.pageToken === pageToken
+            ? learnSessionsPage(state, page.sessions, page.nextPageToken)
+            : state,
+        );
+        news = query.snapshot.state.sessions.size > known;
       }
-      const page = await this.sessions.listSessions({ pageToken, pageSize: this.#newestSessions });
-      query.learn((state) =>
-        state.pageToken === pageToken
-          ? learnSessionsPage(state, page.sessions, page.nextPageToken)
-          : state,
-      );
     });
   }
 

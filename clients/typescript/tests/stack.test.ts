@@ -178,3 +178,22 @@ test("older messages come page by page, to the first", async () => {
   expect(query.snapshot.state.hasOlder).toBe(false);
   keep();
 });
+
+test("each time that more sessions are asked for, earlier ones come", async () => {
+  const client = as("greta", { newestSessions: 3 });
+  const began: string[] = [];
+  for (let number = 0; number < 8; number += 1) {
+    began.unshift(await newSession(client));
+  }
+  const query = client.watchSessions();
+  const ids = () => sessionsInOrder(query.snapshot.state).map(({ sessionId }) => sessionId);
+  const keep = query.subscribe(() => {});
+  await until(query, ({ status }) => status === "live");
+  expect(ids()).toEqual(began.slice(0, 3));
+  for (const shown of [6, 8]) {
+    await client.loadMoreSessions();
+    expect(ids()).toEqual(began.slice(0, shown));
+  }
+  expect(query.snapshot.state.hasMore).toBe(false);
+  keep();
+});
