@@ -176,3 +176,33 @@ async def _missed(feed: Feed, token: str, port: int) -> list[str]:
         except grpc.aio.AioRpcError as error:
             assert error.code() is grpc.StatusCode.UNAVAILABLE  # noqa: PT017 - others are raised
             await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [b"feed\n", b"feed=three\n", b"\xff=1\n", b"x" * (1 << 17), b"broken=1", b"bro"],
+    ids=repr,
+)
+async def test_a_worker_that_tells_what_is_no_wake_up_loses_its_own_link_alone(
+    stack: Stack, told: bytes
+) -> None:
+    database = Database(stack.admin_url, pool_size=1, name="hub")
+    async with asyncio.timeout(GUARD), Hub(PostgresCarrier(database, "hub")) as hub:
+        pairs = [socket.socketpair() for _ in range(3)]
+        links = [asyncio.create_task(hub.serve(ours)) for ours, _ in pairs]
+        (_, broken), (_, speaker), (hearing, hearer) = [
+            await asyncio.open_connection(sock=its) for _, its in pairs
+        ]
+        broken.write(told)
+        if not told.endswith(b"\n"):
+            broken.write_eof()
+        await links[0]
+        speaker.write(b"whole=1\n")
+        heard = []
+        while b"whole=1\n" not in heard:
+            heard.append(await hearing.readline())
+        # An empty line is to look for what may have been lost.
+        assert set(heard) <= {b"\n", b"whole=1\n"}
+        for writer in (broken, speaker, hearer):
+            writer.close()
+        await asyncio.gather(*links)

@@ -35,20 +35,27 @@ class Hub:
         await self._world.__aexit__(*exc)
 
     async def serve(self, connection: socket.socket) -> None:
-        """Passes on what a worker tells, and tells it what others do, until it is gone."""
+        """Passes on what a worker tells, and tells it what others do, until it is gone.
+
+        One that tells what is no wake-up loses its link, and ends by that; the others go on.
+        """
         reader, writer = await asyncio.open_connection(sock=connection)
         link = _Link(writer)
         self._links.add(link)
         try:
             async for line in reader:
+                if not line.endswith(b"\n"):
+                    break  # It was killed in the middle of it.
                 payload = line.decode("ascii").rstrip()
-                for feed, revision in news_in(payload):
+                for feed, revision in list(news_in(payload)):
                     if feed != STORED_AT:
                         self._world.send(feed, revision)
                 for other in self._links - {link}:
                     other.tell(payload)
         except ConnectionError:
             _log.debug("a worker has left without a word")
+        except ValueError:
+            _log.warning("a worker tells what is no wake-up; its link is closed")
         finally:
             self._links.discard(link)
             writer.close()
