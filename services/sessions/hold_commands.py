@@ -84,11 +84,8 @@ async def hold_lines(
     if not changed:
         yield f"{session} was {'under a' if held else 'under no'} legal hold already."
     waiting = await _heard_of(database, person, session)
-    if await find_hold(database, person, session) is None:
-        if held:
-            raise HoldError(f"{person} was erased, and {session} with them")
-        yield f"{session} is under no legal hold any more, and was deleted since."
-        return
+    if held and await find_hold(database, person, session) is None:
+        raise HoldError(f"{person} was erased, and {session} with them")
     if waiting:
         raise HoldError(
             f"{session} is {'held' if held else 'released'} here. {' and '.join(waiting)} did not"

@@ -109,7 +109,8 @@ _CHANGE = statement(
     SessionRow,
 )
 _hold = select(*(_COLUMNS[name] for name in HoldRow.__slots__))
-_known = _hold.where(THIS_SESSION, IS_THERE, _COLUMNS.hold_change_time.is_not(None)).cte("known")
+# Also of a session that was deleted once its hold was lifted: whoever is told late hears of it.
+_known = _hold.where(THIS_SESSION, _COLUMNS.hold_change_time.is_not(None)).cte("known")
 _TELL_AGAIN = statement(
     select(_known).add_cte(OUTBOX.owing(HOLD_MESSAGES, _known), OUTBOX.owing(HOLD_USERS, _known)),
     HoldRow,
@@ -172,13 +173,18 @@ async def change_hold(
         changed = await fetch_one(connection, _CHANGE, {**parameters, "reference": reference})
         if changed is not None:
             await record_within(connection, ACCESS_LOG, key, access)
-        elif await fetch_one(connection, _TELL_AGAIN, parameters) is None:
+            return True
+        known = await fetch_one(connection, _TELL_AGAIN, parameters)
+        if known is None or known.is_held is not held:
             raise NothingToHoldError
-    return changed is not None
+    return False
 
 
 async def find_hold(database: Database, person: UUID, session: UUID) -> HoldRow | None:
-    """The hold on a session; None when there is no such session, or there never was one on it."""
+    """The hold on a session, which was perhaps deleted since; None when there never was one.
+
+    Nothing is known of the sessions of a person who was erased.
+    """
     return await database.one(_FIND, {"person": person, "session": session})
 
 
@@ -205,7 +211,7 @@ def hold_delivery(
     async def deliver(scopes: Sequence[Scope]) -> None:
         for person, session in scopes:
             hold = await find_hold(database, person, session)
-            if hold is None:  # It was deleted, or its person erased, which is told by itself.
+            if hold is None:  # Its person was erased, which is told by itself.
                 await database.all(OUTBOX.settle, OUTBOX.parameters(kind, [(person, session)]))
             elif await tell(hold):
                 told = {"person": person, "session": session, "kind": kind}

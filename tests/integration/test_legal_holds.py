@@ -161,6 +161,24 @@ def test_what_was_released_can_be_deleted_and_its_person_erased(
     assert tables_with(stack, "user_id", someone.id) == {**memory, "users.receipts": 1}
 
 
+def test_that_a_hold_was_lifted_is_told_also_when_its_session_is_deleted_before(
+    stack: Stack, someone: Someone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = someone.person
+    session, _ = _spoken(alice)
+    someone.hold(session)
+    stack.kill("users")
+    monkeypatch.setattr(hold_commands, "_WAIT_SECONDS", 0.0)
+    with pytest.raises(HoldError, match="users did not hear of it yet"):
+        someone.release(session)
+    alice.call("DELETE", f"/v1/sessions/{session}")
+    stack.start_again("users")
+    eventually(lambda: owed(stack) == 0)
+    with pytest.raises(HoldError, match="has no session"):
+        someone.hold(session)
+    alice.call("POST", "/v1/me:erase", {"confirm": "ERASE"})
+
+
 def test_a_hold_keeps_what_is_said_later_in_a_session_that_was_silent(someone: Someone) -> None:
     alice = someone.person
     session = alice.new_session()
