@@ -14,12 +14,14 @@ _UNFINISHED = {MessageState.MESSAGE_STATE_INTERRUPTED, MessageState.MESSAGE_STAT
 def to_be_answered(newest_first: Sequence[Message]) -> list[Message]:
     """The messages in their order, up to the one of the person's that waits for a reply.
 
-    A reply after it that was cut off or stopped is left out: the person asks for another one.
+    A reply after it that was cut off or stopped is left out: the person asks for another one. So
+    are instructions that were imported: a service did not write them, whoever had the person's
+    token did, and a model obeys instructions before it listens to anybody.
 
     Raises:
         Refusal: NOTHING_TO_ANSWER or REPLY_UNDER_WAY.
     """
-    rest = list(newest_first)
+    rest = [message for message in newest_first if not _is_imported_instruction(message)]
     for message in rest:
         if message.state == MessageState.MESSAGE_STATE_GROWING:
             raise reply_under_way(message.message_id)
@@ -32,6 +34,10 @@ def to_be_answered(newest_first: Sequence[Message]) -> list[Message]:
             "There is nothing to reply to. Say something first.",
         )
     return rest[::-1]
+
+
+def _is_imported_instruction(message: Message) -> bool:
+    return message.role == Role.ROLE_SYSTEM and message.HasField("import_time")
 
 
 def within(messages: Sequence[Message], characters: int) -> list[Message]:

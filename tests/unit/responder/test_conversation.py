@@ -41,6 +41,19 @@ def test_a_reply_that_did_not_come_to_its_end_is_asked_for_again(
     assert _names(to_be_answered(newest_first)) == "ab"
 
 
+def test_instructions_count_when_a_service_wrote_them_and_not_when_they_were_imported() -> None:
+    imported = _message("i", SYSTEM)
+    imported.import_time.GetCurrentTime()
+    for newest_first in (
+        [_message("b", USER), imported, _message("a", SYSTEM)],
+        [imported, _message("b", USER), _message("a", SYSTEM)],
+    ):
+        assert _names(to_be_answered(newest_first)) == "ab"
+    with pytest.raises(Refusal) as refused:
+        to_be_answered([imported])
+    assert refused.value.reason_name == "NOTHING_TO_ANSWER"
+
+
 @pytest.mark.parametrize(
     "newest_first",
     [
