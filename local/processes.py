@@ -4,11 +4,13 @@ import math
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from local import as_user
 from local.errors import ProcessDiedError, StackError, StopRequestedError
 from local.watchdog import Watchdog
 
@@ -163,15 +165,12 @@ class Processes:
             spec.log.open("ab") as log,
         ):
             process = subprocess.Popen(
-                ["/bin/sh", "-c", _GATE, "sh", *spec.command],
+                ["/bin/sh", "-c", _GATE, "sh", *_command(spec)],
                 env=dict(spec.environment),
                 cwd=spec.folder,
                 stdin=gate,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                user=spec.user,
-                group=spec.group,
-                extra_groups=None if spec.user is None else [],
                 # Ctrl-C goes to the launcher alone, which stops everything in order.
                 start_new_session=True,
             )
@@ -182,6 +181,13 @@ class Processes:
 
     def _forget(self, name: str) -> None:
         self._watchdog.ended(self._running.pop(name).process.pid)
+
+
+def _command(spec: ProcessSpec) -> Sequence[str]:
+    if spec.user is None or spec.group is None:
+        return spec.command
+    becoming = [sys.executable, "-I", "-S", as_user.__file__, str(spec.user), str(spec.group)]
+    return [*becoming, *spec.command]
 
 
 def _epitaph(running: _Running, code: int) -> str:

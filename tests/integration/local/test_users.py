@@ -28,6 +28,32 @@ with running_postgres(pathlib.Path(sys.argv[1])) as server:
         connection.execute("SELECT 1")
     print(os.getuid(), server.data.stat().st_uid, server.data)
 """
+# Starts a program a hundred times, as PostgreSQL's user, while it calls where nobody answers.
+_BUSY_LAUNCHER = """
+import asyncio, contextlib, os, pathlib, sys, threading
+import grpc
+from local.environment import inherited_environment
+from local.processes import Processes, ProcessSpec
+from local.unprivileged import postgres_owner
+
+async def call_for_ever():
+    while True:
+        async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
+            with contextlib.suppress(grpc.RpcError):
+                await channel.unary_unary("/nobody/Answers")(b"", timeout=0.01)
+
+async def call():
+    await asyncio.gather(*(call_for_ever() for _ in range(20)))
+
+threading.Thread(target=asyncio.run, args=(call(),), daemon=True).start()
+owner, processes = postgres_owner(), Processes()
+whose = {} if owner is None else {"user": owner.user, "group": owner.group}
+for _ in range(100):
+    log = pathlib.Path(sys.argv[1])
+    processes.run_to_end(ProcessSpec("true", ["/bin/true"], inherited_environment(), log, **whose))
+processes.stop_all()
+os._exit(0)
+"""
 
 
 @contextmanager
@@ -129,3 +155,14 @@ def test_programs_that_the_server_s_user_cannot_reach_are_copied_once(
                 psycopg.connect(server.url()).close()
         copies = list((reach / "inglenook").glob("postgresql-*"))
         assert len(copies) == (1 if os.getuid() == 0 else 0)
+
+
+def test_a_launcher_whose_threads_make_calls_starts_what_another_user_runs(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _BUSY_LAUNCHER, str(tmp_path / "true.log")],
+        env=inherited_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
