@@ -141,6 +141,15 @@ def test_who_is_counted_and_how_much_is_allowed_is_said_in_the_environment_file(
         assert untold[name] == str(default)
 
 
+def test_how_much_a_person_may_keep_is_said_in_the_environment_file() -> None:
+    name = "INGLENOOK_BYTES_PER_PERSON"
+    told = parts(compose(SIGN_IN | {name: "5000"}))["messages"].environment
+    assert told[name] == "5000"
+    default = MessagesSettings.model_fields["bytes_per_person"].default
+    assert PARTS["messages"].environment[name] == str(default)
+    assert f"#{name}={default}\n" in EXAMPLE.read_text()
+
+
 def test_what_the_environment_file_says_puts_a_secret_where_its_part_alone_reads_it(
     tmp_path: Path, secrets: Path
 ) -> None:
