@@ -1,6 +1,7 @@
 """What one person may keep and hold open: so much, and then a refusal that says what to do."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
@@ -356,13 +357,23 @@ def test_a_reply_is_refused_where_there_is_no_room_for_it_or_ends_where_the_room
         yield StreamMessageRequest(text="It begins.")
         eventually(lambda: stored(content="It begins."))
         yield StreamMessageRequest(text=TEXT)
+        while True:  # It is told with what comes next.
+            time.sleep(0.02)
+            yield StreamMessageRequest(text=".")
 
     with grpc.insecure_channel(narrow.address("messages")) as channel:
         stub = MessagesServiceStub(channel)
         with pytest.raises(grpc.RpcError) as refused:
-            stub.StreamMessage(growing(), metadata=metadata)
+            stub.StreamMessage(growing(), metadata=metadata, timeout=60)
         assert refusal_over_grpc(refused.value) == QUOTA
         eventually(lambda: stored(content="It begins.", state="MESSAGE_STATE_INTERRUPTED"))
+
+        header.message_id = str(uuid4())
+        texts = [StreamMessageRequest(text=text) for text in ("It begins.", TEXT)]
+        with pytest.raises(grpc.RpcError) as refused:
+            at_once = [StreamMessageRequest(header=header), *texts]
+            stub.StreamMessage(iter(at_once), metadata=metadata)
+        assert refusal_over_grpc(refused.value) == QUOTA
 
         header.message_id = str(uuid4())
         alice.say(session, TEXT[: BYTES - stored_bytes(narrow.stack, session) - 60])
