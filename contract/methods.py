@@ -50,9 +50,7 @@ class Method:
     """Whether it is the services' own bookkeeping: calls by services are not recorded."""
     routes: tuple[Route, ...]
     idempotent: bool
-    """Whether doing it twice is like doing it once; also so where it changes nothing."""
-    repeatable: bool
-    """Whether calling it twice is as calling it once, whatever the request holds."""
+    """Whether calling it twice is like calling it once, whatever the request holds."""
 
     @property
     def path(self) -> str:
@@ -132,7 +130,6 @@ def _method(service: str, method: MethodDescriptor) -> Method:
         bookkeeping=bookkeeping,
         routes=tuple(_routes(options)),
         idempotent=options.idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN,
-        repeatable=options.idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN,
     )
 
 

@@ -183,8 +183,8 @@ def _method(
         _message(name, imported) for name in (described.input_type, described.output_type)
     )
     fields = elements.request(described).field
-    own_id = None if method.repeatable else next((f.name for f in fields if _made(f, method)), None)
-    repeatable = method.repeatable or own_id is not None
+    own_id = None if method.idempotent else next((f.name for f in fields if _made(f, method)), None)
+    repeatable = method.idempotent or own_id is not None
     constant = f'Method("{method.path}", {request}, {answer}, repeatable={repeatable})'
     comment = elements.comments[f"{method.service}.{method.name}"]
     if method.client_streaming:

@@ -146,22 +146,24 @@ class Conversations:
         message_id: UUID,
         *,
         expected: int | None,
-        change: Callable[[MessageRow, bytes], Awaitable[bytes]],
+        allow: Callable[[MessageRow], None],
+        change: Callable[[bytes], Awaitable[bytes]],
     ) -> Message:
-        """Gives a message the body that `change` makes of its row and its body.
+        """Gives a message the body that `change` makes of its body, if `allow` lets its row pass.
 
         Raises:
             Refusal: SESSION_NOT_FOUND, MESSAGE_NOT_FOUND, LEGAL_HOLD, ETAG_STALE when it does not
-                have the expected revision, or what `change` raises.
+                have the expected revision, MESSAGE_GROWING, or what `allow` or `change` raises.
         """
         while True:
             seen = await self.row(conversation, message_id)
+            allow(seen)
             if expected not in (None, seen.revision):
                 raise etag_stale()
             if seen.grows:
                 raise _message_growing()
             body = await self.body(conversation, seen)
-            new_body = await change(seen, body)
+            new_body = await change(body)
             if new_body == body:
                 return message_of(conversation, seen, body)
             keyring = await self.keyring(conversation, uses=2)

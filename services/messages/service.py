@@ -25,7 +25,7 @@ from services.messages.search import Searches
 from services.messages.standing import StandingRow
 from services.messages.stopping import Stopping
 from services.messages.streaming import GrowingMessages
-from services.messages.tables import Conversation, MessageRow
+from services.messages.tables import Conversation
 from services.runtime.audit.listing import AccessListing
 from services.runtime.cursors import Cursors
 from services.runtime.errors import Refusal
@@ -125,8 +125,7 @@ class Messages:
     ) -> messages_pb2.UpdateMessageResponse:
         """Changes a message."""
 
-        async def change(row: MessageRow, body: bytes) -> bytes:
-            _check_role(row.role)
+        async def change(body: bytes) -> bytes:
             changed = changed_body(body, request)
             if len(changed) > len(body):
                 await self._quota.make_sure(person(), len(changed) - len(body))
@@ -136,6 +135,7 @@ class Messages:
             _conversation(request.session_id),
             UUID(request.message_id),
             expected=expected_revision(request.etag),
+            allow=lambda row: _check_role(row.role),
             change=change,
         )
         return messages_pb2.UpdateMessageResponse(message=message)

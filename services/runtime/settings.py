@@ -311,7 +311,7 @@ class ServiceSettings(ServerSettings, DatabaseSettings, KeySettings):
     outbox_tries: Annotated[int, Field(ge=1)] = 16
     """After how many tries what cannot be delivered to another service is set aside."""
     streams_per_person: Annotated[int, Field(ge=1)] = 100
-    """How many streams one person may have open at a process: watches, exports and imports."""
+    """How many watches, exports, imports and replies one person may have open at a process."""
     nats_url: Annotated[str, Field(pattern=r"^$|^(nats|tls)://[^@]+$")] = ""
     """Where NATS answers, for wake-ups over it instead of the database: `nats://nats.example:4222`,
     or several with commas between. Credentials come by file."""

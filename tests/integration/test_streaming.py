@@ -353,6 +353,10 @@ async def test_a_growing_message_is_not_changed_and_may_be_deleted(
     growing = Refused("FAILED_PRECONDITION", "MESSAGE_GROWING")
     assert await replying.refused(changing) == growing
     path = f"/v1/sessions/{replying.session}/messages"
+    # A person may never change it, which waiting does not heal.
+    for etag in ("", "1"):
+        refused = alice.refused("PATCH", f"{path}/{message_id}", {"content": "mine", "etag": etag})
+        assert refused == Refused("PERMISSION_DENIED", "ROLE_DENIED")
     body = {"messageId": message_id, "content": "unfortunate"}
     assert alice.refused("POST", path, body) == REUSED
     alice.call("DELETE", f"{path}/{message_id}")
