@@ -370,8 +370,8 @@ def test_a_reply_is_refused_where_there_is_no_room_for_it_or_ends_where_the_room
 
         header.message_id = str(uuid4())
         texts = [StreamMessageRequest(text=text) for text in ("It begins.", TEXT)]
+        at_once = [StreamMessageRequest(header=header), *texts]
         with pytest.raises(grpc.RpcError) as refused:
-            at_once = [StreamMessageRequest(header=header), *texts]
             stub.StreamMessage(iter(at_once), metadata=metadata)
         assert refusal_over_grpc(refused.value) == QUOTA
 
