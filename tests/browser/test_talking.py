@@ -204,17 +204,17 @@ async def test_everything_of_a_person_is_exported_as_one_file(
 
 
 async def test_the_account_page_tells_how_much_of_the_room_is_used(open_tab: OpenTab) -> None:
-    harriet = await open_tab("harriet")
-    await harriet.page.get_by_role("link", name="Account").click()
-    await expect(harriet.page.get_by_text("You use 0 bytes of 1.1 GB.")).to_be_visible()
-    await harriet.page.goto("/")
-    await harriet.begin()
-    await harriet.write("It has been a long day.")
-    await harriet.sees("It has been a long day.")
-    await harriet.page.get_by_role("link", name="Account").click()
+    helene = await open_tab("helene")
+    await helene.page.get_by_role("link", name="Account").click()
+    await expect(helene.page.get_by_text("You use 0 bytes of 1.1 GB.")).to_be_visible()
+    await helene.page.goto("/")
+    await helene.begin()
+    await helene.write("It has been a long day.")
+    await helene.sees("It has been a long day.")
+    await helene.page.get_by_role("link", name="Account").click()
     used = re.compile(r"You use [1-9][\d.]* (bytes|kB) of 1\.1 GB\.")
-    await expect(harriet.page.get_by_text(used)).to_be_visible()
-    assert harriet.faults == []
+    await expect(helene.page.get_by_text(used)).to_be_visible()
+    assert helene.faults == []
 
 
 async def test_an_account_is_erased_and_leaves_a_receipt(open_tab: OpenTab, tmp_path: Path) -> None:

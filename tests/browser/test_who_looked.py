@@ -67,25 +67,25 @@ async def test_who_else_opened_a_persons_data_is_told_in_plain_words(
     webhook_secrets: Path,
     screenshots: Path,
 ) -> None:
-    rosa = await open_tab("rosa")
-    gone, kept = await _begin(rosa, "Let go"), await _begin(rosa, "Sleep")
-    await asyncio.to_thread(_read, stack, responder, rosa, gone)
-    told = stated("updated", "rosa", at=1_700_000_001.0)
+    ruth = await open_tab("ruth")
+    gone, kept = await _begin(ruth, "Let go"), await _begin(ruth, "Sleep")
+    await asyncio.to_thread(_read, stack, responder, ruth, gone)
+    told = stated("updated", "ruth", at=1_700_000_001.0)
     await asyncio.to_thread(Provider(stack.url, webhook_secrets).tell, told)
-    await asyncio.to_thread(_read, stack, responder, rosa, kept)
-    person = str(user_id_of(DEVELOPMENT_ISSUER, "rosa"))
+    await asyncio.to_thread(_read, stack, responder, ruth, kept)
+    person = str(user_id_of(DEVELOPMENT_ISSUER, "ruth"))
     for command, noted in (("hold", ("--reference", "matter 7")), ("release", ())):
         operator = ("--operator", "olga")
         done = await asyncio.to_thread(
             run_command, stack, "sessions", command, person, kept, *operator, *noted
         )
         assert done.code == 0, done.told
-    await rosa.page.evaluate(
+    await ruth.page.evaluate(
         "([path, authorization]) => fetch(path, { method: 'DELETE', headers: { authorization } })",
-        [f"/v1/sessions/{gone}", f"Bearer {stack.token('rosa')}"],
+        [f"/v1/sessions/{gone}", f"Bearer {stack.token('ruth')}"],
     )
-    await rosa.page.goto("/account")
-    await expect(_entries(rosa)).to_have_text(
+    await ruth.page.goto("/account")
+    await expect(_entries(ruth)).to_have_text(
         [
             re.compile("The operator olga lifted the legal hold on Sleep[.]$"),
             re.compile("The operator olga put a legal hold on Sleep[.] Noted: matter 7[.]$"),
@@ -94,13 +94,13 @@ async def test_who_else_opened_a_persons_data_is_told_in_plain_words(
             re.compile("^Today, [0-9:]{5}The service responder read a conversation[.]$"),
         ]
     )
-    await _entries(rosa).last.scroll_into_view_if_needed()
-    await look(rosa, "access-log", screenshots)
+    await _entries(ruth).last.scroll_into_view_if_needed()
+    await look(ruth, "access-log", screenshots)
     # What is deleted is named, and leads nowhere.
-    await expect(_entries(rosa).last.get_by_role("link")).to_have_count(0)
-    await _entries(rosa).nth(2).get_by_role("link", name="Sleep").click()
-    await expect(rosa.page.get_by_role("heading", name="Sleep")).to_be_visible()
-    assert rosa.faults == []
+    await expect(_entries(ruth).last.get_by_role("link")).to_have_count(0)
+    await _entries(ruth).nth(2).get_by_role("link", name="Sleep").click()
+    await expect(ruth.page.get_by_role("heading", name="Sleep")).to_be_visible()
+    assert ruth.faults == []
 
 
 async def test_older_entries_come_when_asked_for(
