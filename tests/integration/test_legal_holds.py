@@ -1,7 +1,5 @@
 """What is under a legal hold is neither deleted nor changed until it is released, by nobody."""
 
-import argparse
-import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -18,17 +16,15 @@ from inglenook.users.v1.users_pb2_grpc import UsersServiceStub
 
 from local.stack import Stack
 from services import SERVICES
-from services.runtime.audit.chain import chain_key
-from services.runtime.cursors import read_token_key
-from services.runtime.database import Database
 from services.runtime.identity import user_id_of
 from services.runtime.settings import DEVELOPMENT_ISSUER
 from services.runtime.timestamps import timestamp_of
 from services.sessions import hold_commands
-from services.sessions.hold_commands import HoldError, hold_lines
+from services.sessions.hold_commands import HoldError
 from tests.integration.calls import ABSENT, MakePerson, Person, Refused
 from tests.integration.commands import Done, run_command
 from tests.integration.eventually import eventually, owed, rows, tables_with
+from tests.integration.holding import hold_command
 
 HELD = Refused("FAILED_PRECONDITION", "LEGAL_HOLD")
 GONE = Refused("NOT_FOUND", "SESSION_NOT_FOUND")
@@ -46,33 +42,10 @@ class Someone:
         self._stack = stack
 
     def hold(self, session: str, operator: str = "olga", reference: str = "") -> list[str]:
-        return self._command("hold", session, operator, reference)
+        return hold_command(self._stack, "hold", (self.id, session), operator, reference)
 
     def release(self, session: str, operator: str = "olga", reference: str = "") -> list[str]:
-        return self._command("release", session, operator, reference)
-
-    def _command(self, command: str, session: str, operator: str, reference: str) -> list[str]:
-        """What a command says, run here: as a program it starts for longer than it runs.
-
-        Raises:
-            HoldError: as the command does.
-        """
-        arguments = argparse.Namespace(
-            command=command,
-            person=self.id,
-            session=UUID(session),
-            operator=operator,
-            reference=reference,
-        )
-        url = self._stack.service("sessions").environment["INGLENOOK_DATABASE_URL"]
-        token_key = read_token_key(self._stack.home.token_key_file("sessions"))
-
-        async def run() -> list[str]:
-            async with Database(url, pool_size=1, name="a command") as database:
-                key = chain_key(token_key, "sessions")
-                return [line async for line in hold_lines(database, key, arguments)]
-
-        return asyncio.run(run())
+        return hold_command(self._stack, "release", (self.id, session), operator, reference)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from services.sessions.retention import DueRow, Retention
 from tests.integration.calls import MakePerson, Person, Refused
 from tests.integration.commands import run_command
 from tests.integration.eventually import eventually, owed, rows, tables_with
+from tests.integration.holding import hold_command
 
 DAYS = 30
 DAY_SECONDS = 86_400
@@ -209,9 +210,9 @@ def test_what_is_under_a_legal_hold_stays_until_it_is_lifted(
     name = f"alice-{uuid4()}"
     alice = person(name)
     held, own, due = _spoken(alice), _spoken(alice, retention=f"{DAY_SECONDS}s"), _spoken(alice)
-    someone = str(user_id_of(DEVELOPMENT_ISSUER, name))
+    someone = user_id_of(DEVELOPMENT_ISSUER, name)
     for session in (held, own):
-        assert run_command(own_stack, "sessions", "hold", someone, session).code == 0
+        hold_command(own_stack, "hold", (someone, session))
         assert "expireTime" not in alice.call("GET", f"/v1/sessions/{session}")["session"]
     for session in (held, own, due):
         _idle(own_stack, session, 2 * DAYS)
@@ -222,7 +223,7 @@ def test_what_is_under_a_legal_hold_stays_until_it_is_lifted(
     assert not _is_gone(alice, held)
     assert not _is_gone(alice, own)
     for session in (held, own):
-        assert run_command(own_stack, "sessions", "release", someone, session).code == 0
+        hold_command(own_stack, "release", (someone, session))
         eventually(lambda session=session: _is_gone(alice, session))  # type: ignore[misc]
 
 
