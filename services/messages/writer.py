@@ -28,6 +28,7 @@ from services.messages.backlog import Backlog, BacklogFullError, Write
 from services.messages.metrics import BATCH_SECONDS, BATCH_WRITES, show_backlog
 from services.messages.parts import GROW_ALL, GrownRow, Growth, growth_columns
 from services.messages.tables import Conversation
+from services.runtime.background import begun_apart
 from services.runtime.database import Database
 from services.runtime.errors import server_busy
 from services.runtime.telemetry.traces import traces
@@ -100,7 +101,7 @@ class Writer:
     def _begin(self) -> None:
         """Begins to write what waits, unless a batch is on its way that is not held up."""
         if self._backlog.ready and len(self._writing) < min(1 + self._held_up, _IN_FLIGHT):
-            self._writing.add(asyncio.create_task(self._write(), name="writer"))
+            self._writing.add(begun_apart(self._write(), "writer"))
 
     async def _write(self) -> None:
         try:

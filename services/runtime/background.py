@@ -1,9 +1,22 @@
-"""Ending what runs in the background."""
+"""Beginning what runs for more than one call, and ending what runs in the background."""
 
 import asyncio
-from typing import Any
+from collections.abc import Coroutine
+from contextvars import Context
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 _AGAIN_SECONDS = 1.0
+
+
+def begun_apart(work: Coroutine[Any, Any, Result], name: str) -> asyncio.Task[Result]:
+    """Begins work for several calls, which has nothing of the one that happens to begin it.
+
+    Else its log lines would have that call's request id, it would hold that caller's token, and be
+    part of that trace alone: where it is to be in a trace, it says in whose (`traces.batch`).
+    """
+    return asyncio.create_task(work, name=name, context=Context())
 
 
 async def ended(*tasks: "asyncio.Task[Any]") -> None:

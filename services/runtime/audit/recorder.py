@@ -4,12 +4,18 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from services.runtime.audit.chain import Access, extended
 from services.runtime.audit.log import AccessLog
+from services.runtime.background import begun_apart
 from services.runtime.database import Connection, Database, fetch_all
 from services.runtime.errors import server_busy
+from services.runtime.telemetry.traces import traces
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 _AT_ONCE = 256
 _WAITING = 8_192
@@ -19,6 +25,8 @@ _RETRY_SECONDS = 0.25
 @dataclass(frozen=True, slots=True, eq=False)
 class _Waiting:
     access: Access
+    caller: "Span | None" = field(default_factory=traces.here, repr=False)
+    """What the call that waits is in the traces."""
     recorded: "asyncio.Future[None]" = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -47,14 +55,14 @@ class AccessRecorder:
         waiting = _Waiting(access)
         self._waiting.append(waiting)
         if self._recording is None or self._recording.done():
-            self._recording = asyncio.create_task(self._record_batches(), name="access log")
+            self._recording = begun_apart(self._record_batches(), "access log")
         await waiting.recorded
 
     async def _record_batches(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
             try:
-                await record(self._database, self._log, self._key, [one.access for one in batch])
+                await self._record(batch)
             except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits is told
                 for one in batch:
                     if not one.recorded.done():
@@ -67,6 +75,10 @@ class AccessRecorder:
                 for one in batch:
                     # Whoever has no answer by now gets none: this process ends.
                     one.recorded.cancel()
+
+    async def _record(self, batch: Sequence[_Waiting]) -> None:
+        with traces.batch("record accesses", lambda: (one.caller for one in batch)):
+            await record(self._database, self._log, self._key, [one.access for one in batch])
 
 
 async def record(

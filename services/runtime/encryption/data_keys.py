@@ -126,8 +126,10 @@ class DataKeys:
         self._cache: OrderedDict[Scope, Keyring] = OrderedDict()
         # Of the scopes that something is under way for, and no longer than that.
         self._generations: WeakValueDictionary[Scope, _Generation] = WeakValueDictionary()
-        self._unwrapping: SingleFlight[tuple[Scope, UUID], DataKey | None] = SingleFlight()
-        self._reserving: SingleFlight[tuple[Scope, bool], bool] = SingleFlight()
+        self._unwrapping: SingleFlight[tuple[Scope, UUID], DataKey | None] = SingleFlight(
+            "unwrap data key"
+        )
+        self._reserving: SingleFlight[tuple[Scope, bool], bool] = SingleFlight("reserve uses")
 
     async def prepare(self) -> None:
         """Makes sure that the provider's keys are the right ones, and enters the active KEK.

@@ -2,7 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from services.runtime.background import begun_apart
+from services.runtime.telemetry.traces import traces
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -11,7 +17,9 @@ Value = TypeVar("Value")
 class SingleFlight(Generic[Key, Value]):
     """Runs one piece of work for each key at a time; whoever asks meanwhile gets its outcome."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        """Takes what the work is called, also in the trace of whoever asks first."""
+        self._name = name
         self._under_way: dict[Key, asyncio.Task[Value]] = {}
 
     async def run(self, key: Key, work: Callable[[], Coroutine[Any, Any, Value]]) -> Value:
@@ -21,7 +29,13 @@ class SingleFlight(Generic[Key, Value]):
         """
         task = self._under_way.get(key)
         if task is None:
-            task = asyncio.create_task(work())
+            task = begun_apart(self._traced(work, traces.here()), self._name)
             self._under_way[key] = task
             task.add_done_callback(lambda _: self._under_way.pop(key))
         return await asyncio.shield(task)
+
+    async def _traced(
+        self, work: Callable[[], Coroutine[Any, Any, Value]], caller: "Span | None"
+    ) -> Value:
+        with traces.batch(self._name, lambda: [caller]):
+            return await work()

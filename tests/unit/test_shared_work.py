@@ -1,0 +1,83 @@
+"""Work that serves several calls has nothing of the one that happened to begin it."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from inglenook.audit.v1.audit_pb2 import ActorKind
+from inglenook.messages.v1.messages_pb2 import Role
+from psycopg import OperationalError
+
+from services.messages.appends import Append
+from services.messages.tables import ACCESS_LOG, Conversation
+from services.messages.writer import Writer
+from services.runtime.audit.chain import Access
+from services.runtime.audit.recorder import AccessRecorder
+from services.runtime.database import Database
+from services.runtime.encryption.single_flight import SingleFlight
+from services.runtime.identity import Call, current_call
+
+
+class Unreachable(Database):
+    """A database that does not answer, and what asked it knew of a call."""
+
+    def __init__(self) -> None:
+        super().__init__("postgresql://nobody@127.0.0.1:1/none", pool_size=1, name="unreachable")
+        self.calls: list[Call | None] = []
+
+    def transaction(self) -> Any:  # noqa: ANN401 - as the base class's
+        self.calls.append(current_call.get())
+        raise OperationalError
+
+    async def in_one_trip(self, *_steps: Any) -> Any:  # noqa: ANN401 - as the base class's
+        self.calls.append(current_call.get())
+        raise OperationalError
+
+
+@pytest.fixture(autouse=True)
+def call() -> Iterator[None]:
+    """Each test is in a call."""
+    before = current_call.set(Call(request_id="of the first", token="of the first"))
+    yield
+    current_call.reset(before)
+
+
+async def test_the_writer_writes_for_nobody_in_particular() -> None:
+    database = Unreachable()
+    append = Append(
+        conversation=Conversation(uuid4(), uuid4()),
+        message_id=uuid4(),
+        role=Role.ROLE_USER,
+        body=b"",
+        plaintext=b"",
+        stored=asyncio.get_running_loop().create_future(),
+    )
+    with pytest.raises(OperationalError):
+        await Writer(database, lambda *_: None).append([append])
+    assert database.calls == [None]
+
+
+async def test_the_access_log_is_written_for_nobody_in_particular() -> None:
+    database = Unreachable()
+    access = Access(
+        user_id=uuid4(),
+        time=datetime.now(UTC),
+        actor_kind=ActorKind.ACTOR_KIND_SERVICE,
+        actor="responder",
+        action="Reply",
+        request_id="of the first",
+    )
+    with pytest.raises(OperationalError):
+        await AccessRecorder(database, ACCESS_LOG, b"key").record(access)
+    assert database.calls == [None]
+
+
+async def test_what_several_want_at_once_is_done_for_nobody_in_particular() -> None:
+    async def work() -> Call | None:
+        return current_call.get()
+
+    assert await SingleFlight[str, Call | None]("work").run("key", work) is None
+    assert current_call.get() is not None
