@@ -307,7 +307,7 @@ class Sessions:
             title = await self._keys.open((row.user_id,), row.title, place)
         except UnreadableError:
             # Of a person who was erased since the row was read there is no key any more.
-            if await self._store.is_erased(row.user_id):
+            if await self._store.get(row.user_id, row.session_id) is None:
                 raise person_erased() from None
             raise
         expire_time = self._retention.expire_time(row)

@@ -28,6 +28,10 @@ SAID = "It has been a long day."
 _BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "operations.md").read_text(), re.DOTALL)
 
 
+_SIZES = """psql "$DATABASE" --no-align --tuples-only --command "
+  SELECT pg_total_relation_size"""
+
+
 def _commands(beginning: str) -> str:
     """The one block of the page that begins so."""
     (found,) = [block for block in _BLOCKS if block.startswith(beginning)]
@@ -88,7 +92,7 @@ def test_what_was_backed_up_is_restored_and_who_was_erased_since_is_not(reachabl
             eventually(lambda: owed(stack) == 0)
             left = _wrapped_keys(stack)
             _run(_dump_of("keys.dump"), folder, database)
-            sizes = _run(_commands("psql"), folder, database)
+            sizes = _run(_commands(_SIZES), folder, database)
             assert re.fullmatch(r"\d+\|\d+ [kM]B\n", sizes)
         secrets = reachable / "secrets"
         shutil.copytree(stack.home.secrets, secrets)
