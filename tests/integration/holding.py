@@ -40,4 +40,6 @@ def hold_command(
         async with Database(url, pool_size=1, name="a command") as database:
             return [line async for line in hold_lines(database, key, arguments)]
 
-    return asyncio.run(run())
+    # Not by `asyncio.run`, after which the thread has no event loop, which other tests count on.
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        return runner.run(run())

@@ -55,7 +55,7 @@ def answering_anew(
 
 
 @pytest.fixture
-def answering(answering_anew: Callable[[], Answering]) -> Answering:
+async def answering(answering_anew: Callable[[], Answering]) -> Answering:
     return answering_anew()
 
 
