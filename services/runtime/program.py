@@ -30,7 +30,6 @@ from services.runtime.encryption.data_key_table import DataKeyTable
 from services.runtime.encryption.key_provider import KeyProviderError
 from services.runtime.encryption.providers import key_provider
 from services.runtime.logs import write_logs
-from services.runtime.migration import migrate
 from services.runtime.outbox import OutboxTable
 from services.runtime.outbox_commands import add_outbox_commands, outbox_lines
 from services.runtime.settings import (
@@ -80,6 +79,9 @@ class Program(Generic[Settings]):
             case None:
                 self._serve(parsed.workers)
             case "migrate":
+                # Alembic would take a seventh of the start of everything else.
+                from services.runtime.migration import migrate  # noqa: PLC0415
+
                 write_logs(self.name)
                 migrations = Path(inspect.getfile(self.run)).parent / "migrations"
                 migrate(load(MigrationSettings), self.name, migrations)

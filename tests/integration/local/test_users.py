@@ -28,7 +28,7 @@ with running_postgres(pathlib.Path(sys.argv[1])) as server:
         connection.execute("SELECT 1")
     print(os.getuid(), server.data.stat().st_uid, server.data)
 """
-# Starts a program a hundred times, as PostgreSQL's user, while it calls where nobody answers.
+# Starts a program many times, as PostgreSQL's user, while it calls where nobody answers.
 _BUSY_LAUNCHER = """
 import asyncio, contextlib, os, pathlib, sys, threading
 import grpc
@@ -48,7 +48,7 @@ async def call():
 threading.Thread(target=asyncio.run, args=(call(),), daemon=True).start()
 owner, processes = postgres_owner(), Processes()
 whose = {} if owner is None else {"user": owner.user, "group": owner.group}
-for _ in range(100):
+for _ in range(60):
     log = pathlib.Path(sys.argv[1])
     processes.run_to_end(ProcessSpec("true", ["/bin/true"], inherited_environment(), log, **whose))
 processes.stop_all()
