@@ -166,28 +166,31 @@ class DataKeyTable:
         )
         """One data key of a scope."""
 
+        # Locked, so that one that is being erased is waited for, and then is not there: by the
+        # statement's snapshot alone, it would look like one that is used up.
         newest = (
             select(columns.key_id)
             .where(*mine)
             .order_by(columns.create_time.desc(), columns.key_id.desc())
             .limit(1)
+            .with_for_update(key_share=True)
+            .cte("newest")
         )
         uses_after = columns.uses + bindparam("block", type_=BigInteger)
         reserved = (
             update(self.table)
             .where(
                 *mine,
-                columns.key_id == newest.scalar_subquery(),
+                columns.key_id == newest.c.key_id,
                 uses_after <= bindparam("limit", type_=BigInteger),
             )
             .values(uses=uses_after)
             .returning(columns.key_id, columns.kek_id, columns.wrapped)
             .cte("reserved")
         )
-        present = newest.subquery("present")
         self.reserve: Statement[ReservedRow] = statement(
             select(reserved.c.key_id, reserved.c.kek_id, reserved.c.wrapped).select_from(
-                present.outerjoin(reserved, true())
+                newest.outerjoin(reserved, true())
             ),
             ReservedRow,
         )

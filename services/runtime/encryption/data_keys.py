@@ -170,15 +170,20 @@ class DataKeys:
         return key.open(envelope, place)
 
     async def sealing(self, scope: Scope, *, uses: int = 1) -> Keyring | None:
-        """The scope's keyring, to seal up to `uses` times at once; None when it has no data key.
+        """The scope's keyring, to seal up to `uses` times at once.
 
-        "At once" is before the next `await`: after it, another task may have spent them.
+        "At once" is before the next `await`: after it, another task may have spent them. None when
+        the scope has no data key, or was erased.
 
         Raises:
             UnreadableError: the wrapped data key was altered.
             KeyProviderError: the KEK is missing or retired, or its keeper does not answer.
         """
-        return await self._with_uses(scope, uses, make=False)
+        try:
+            return await self._with_uses(scope, uses, make=False)
+        except ScopeErasedError:
+            # The last data key was used up, and the next one came too late.
+            return None
 
     def forget(self, scope: Scope) -> None:
         """Drops a scope's data keys from memory: they were erased from the table.

@@ -6,9 +6,11 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from sqlalchemy import MetaData, false
 
 from services.runtime.database import Database, Parameters, Row, Statement
-from services.runtime.encryption.data_keys import DataKeys
+from services.runtime.encryption.data_key_table import Alive, DataKeyTable
+from services.runtime.encryption.data_keys import DataKeys, ScopeErasedError
 from services.runtime.encryption.envelope import UnreadableError, key_id_of
 from services.runtime.encryption.key_provider import WrappedKey
 from tests.integration.encryption.books import (
@@ -18,6 +20,7 @@ from tests.integration.encryption.books import (
     opened,
     place_in,
     seal,
+    waits_for_a_lock,
 )
 
 
@@ -171,6 +174,29 @@ async def test_a_data_key_that_is_erased_while_it_is_unwrapped_does_not_stay(boo
     with pytest.raises(UnreadableError):
         await opened(keys, scope, envelope)
     assert await keys.sealing(scope) is None
+
+
+async def test_who_reserves_waits_for_who_erases_and_then_makes_no_data_key(books: Books) -> None:
+    scope = new_scope()
+    await seal(books.process(), scope, b"text")
+    with books.admin.transaction():
+        books.rows("DELETE FROM data_keys")
+        sealing = asyncio.create_task(books.process().sealing(scope))
+        await waits_for_a_lock(books)
+        assert not sealing.done()
+    assert await sealing is None
+    assert books.uses() == {}
+
+
+async def test_a_scope_that_is_erased_when_its_data_key_is_used_up_has_none(books: Books) -> None:
+    scope = new_scope()
+    await seal(books.process(uses_of_a_key=1), scope, b"text")
+    erased = Alive(false())
+    table = DataKeyTable(MetaData(schema=books.schema), books.table.scope, alive=erased)
+    keys = DataKeys(books.database, table, books.provider, uses_of_a_key=1)
+    assert await keys.sealing(scope) is None
+    with pytest.raises(ScopeErasedError):
+        await keys.sealing_or_make(scope)
 
 
 async def test_a_data_key_that_is_unwrapped_while_another_is_erased_stays(books: Books) -> None:
