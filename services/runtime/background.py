@@ -1,7 +1,8 @@
-"""Beginning what runs for more than one call, and ending what runs in the background."""
+"""Work that outlives the one who waits for it: begun for several calls, undisturbed, and ended."""
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from contextvars import Context
 from typing import Any, TypeVar
 
@@ -17,6 +18,24 @@ def begun_apart(work: Coroutine[Any, Any, Result], name: str) -> asyncio.Task[Re
     part of that trace alone: where it is to be in a trace, it says in whose (`traces.batch`).
     """
     return asyncio.create_task(work, name=name, context=Context())
+
+
+async def undisturbed(work: Coroutine[Any, Any, Result]) -> Result:
+    """Does work to its end, also when it is itself cancelled meanwhile.
+
+    For giving back what others wait for: half given back, it would be lost to them.
+
+    Raises:
+        CancelledError: it was cancelled itself, and the work is done nevertheless.
+    """
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        raise
 
 
 async def ended(*tasks: "asyncio.Task[Any]") -> None:

@@ -24,6 +24,7 @@ from sqlalchemy.sql import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 
+from services.runtime.background import undisturbed
 from services.runtime.patience import AWAY_SECONDS, RECONNECT_SECONDS
 from services.runtime.telemetry.pools import show_pool
 from services.runtime.telemetry.traces import traces
@@ -213,7 +214,7 @@ class Database:
         except TransactionTimeout as error:
             raise OperationalError("a transaction took too long") from error
         finally:
-            await self._pool.putconn(connection)
+            await self._give_back(connection)
 
     async def _open_connection(self) -> Connection:
         """A connection that the server did not close meanwhile.
@@ -226,7 +227,7 @@ class Database:
             if not _was_closed(connection):
                 return connection
             await connection.close()
-            await self._pool.putconn(connection)
+            await self._give_back(connection)
 
     async def _waited_for(self) -> Connection:
         """The next connection of the pool.
@@ -247,6 +248,15 @@ class Database:
                     self._waiting.discard(limit)
         except TimeoutError as error:
             raise OperationalError("nobody can connect to the database") from error
+
+    async def _give_back(self, connection: Connection) -> None:
+        """Gives a connection back to the pool.
+
+        A pool whose lock is taken has it wait. A caller who is cancelled then, as by a client that
+        leaves, would take the connection along for ever, and keep whoever was to have it next
+        waiting.
+        """
+        await undisturbed(self._pool.putconn(connection))
 
     async def _note_away(self, pool: "AsyncConnectionPool[Connection]") -> None:
         if not self._is_away:

@@ -1,10 +1,10 @@
-"""Ending tasks: those that lose a cancellation, those that fail, and while being cancelled."""
+"""Tasks end: those that lose a cancellation, those that fail, and while being cancelled."""
 
 import asyncio
 
 import pytest
 
-from services.runtime.background import ended
+from services.runtime.background import ended, undisturbed
 
 GUARD = 30.0
 
@@ -55,3 +55,32 @@ async def test_what_a_task_failed_of_is_told() -> None:
     await asyncio.sleep(0)
     with pytest.raises(ValueError, match="a fault"):
         await ended(failed, await _begun())
+
+
+async def test_what_must_not_be_left_half_done_is_done_though_its_caller_is_cancelled() -> None:
+    may_end, done = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        await may_end.wait()
+        done.set()
+
+    caller = asyncio.create_task(undisturbed(work()))
+    for _ in range(3):
+        await asyncio.sleep(0)
+        caller.cancel()
+    await asyncio.sleep(0)
+    assert not caller.done()
+    may_end.set()
+    async with asyncio.timeout(GUARD):
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+    assert done.is_set()
+
+
+async def test_what_is_done_undisturbed_answers_and_fails_as_it_does() -> None:
+    async def fail() -> None:
+        raise ValueError("a fault")
+
+    assert await undisturbed(asyncio.sleep(0, "an answer")) == "an answer"
+    with pytest.raises(ValueError, match="a fault"):
+        await undisturbed(fail())
