@@ -133,18 +133,24 @@ _ERASE_ALL_KEYS = statement(
 _MESSAGE = MESSAGES.c
 _some = (
     select(_MESSAGE.session_id, _MESSAGE.user_id, _MESSAGE.message_id)
-    .where(_MESSAGE.session_id == SESSION, _MESSAGE.user_id == PERSON)
-    .limit(bindparam("limit", type_=BigInteger))
-)
-_purged = (
-    delete(MESSAGES)
     .where(
-        tuple_(_MESSAGE.session_id, _MESSAGE.user_id, _MESSAGE.message_id).in_(_some),
+        _MESSAGE.session_id == SESSION,
+        _MESSAGE.user_id == PERSON,
         # Of a conversation that is not marked, nothing is ever purged.
         select(literal(1))
         .select_from(CONVERSATIONS)
         .where(THIS_CONVERSATION, _CONVERSATION.delete_time.is_not(None))
         .exists(),
+    )
+    .limit(bindparam("limit", type_=BigInteger))
+    .cte("some")
+)
+_purged = (
+    delete(MESSAGES)
+    .where(
+        tuple_(_MESSAGE.session_id, _MESSAGE.user_id, _MESSAGE.message_id).in_(
+            select(_some.c.session_id, _some.c.user_id, _some.c.message_id)
+        )
     )
     .returning(_MESSAGE.session_id, _MESSAGE.user_id, _MESSAGE.message_id)
     .cte("purged")
@@ -160,8 +166,10 @@ _parts_purged = (
     )
     .cte("parts_purged")
 )
+# How many were found, and not how many went by this: those that another process purges just then are
+# waited for, and there may be more after them.
 _PURGE_SOME = statement(
-    select(func.count().label("count")).select_from(_purged).add_cte(_parts_purged), _CountRow
+    select(func.count().label("count")).select_from(_some).add_cte(_parts_purged), _CountRow
 )
 # A deleted conversation stays as a mark: whoever asked about it before it was deleted may still
 # come. Of an erased person nothing stays but the memory that they were erased.

@@ -26,6 +26,14 @@ def rows(stack: Stack, query: str, *values: object) -> list[tuple[Any, ...]]:
         return database.execute(query.encode(), values).fetchall()
 
 
+def waits_for_a_lock(stack: Stack, name: str) -> bool:
+    """Whether a connection of this name, as its `Database` gave it, waits for a lock."""
+    query = (
+        "SELECT 1 FROM pg_stat_activity WHERE application_name = %s AND wait_event_type = 'Lock'"
+    )
+    return rows(stack, query, name) != []
+
+
 def everything_written(stack: Stack) -> bytes:
     """The data folder of PostgreSQL, its WAL among it, and every log."""
     assert stack.postgres is not None
