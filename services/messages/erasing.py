@@ -166,8 +166,8 @@ _parts_purged = (
     )
     .cte("parts_purged")
 )
-# How many were found, and not how many went by this: those that another process purges just then are
-# waited for, and there may be more after them.
+# How many were found, and not how many went by this: those that another process purges just then
+# are waited for, and there may be more after them.
 _PURGE_SOME = statement(
     select(func.count().label("count")).select_from(_some).add_cte(_parts_purged), _CountRow
 )
