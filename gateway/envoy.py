@@ -80,6 +80,7 @@ def bootstrap(
                     "name": "public",
                     "address": {"socket_address": {"address": host, "port_value": int(port)}},
                     "per_connection_buffer_limit_bytes": settings.max_request_bytes,
+                    # Two gateways by mistake would share its calls.
                     "enable_reuse_port": False,
                     "traffic_direction": "INBOUND",
                     "filter_chains": [

@@ -33,6 +33,8 @@ def metrics_listeners(settings: GatewaySettings) -> list[dict[str, object]]:
         {
             "name": "metrics",
             "address": {"socket_address": {"address": host, "port_value": int(port)}},
+            # By default two gateways could listen here, and a scrape show either.
+            "enable_reuse_port": False,
             "filter_chains": [{"filters": [manager]}],
         }
     ]

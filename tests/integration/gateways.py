@@ -41,6 +41,11 @@ class Gateway:
         except httpx.ConnectError:
             return None
 
+    def is_alive(self) -> bool:
+        """Whether it answers that it lives. One that ended leaves its port to others, who answer."""
+        assert self.process.poll() is None, "the gateway ended; the output above says why"
+        return self.answers("/healthz") == httpx.codes.OK
+
     def well(self, address: str) -> bool:
         """Whether the process at an address is one that calls go to."""
         shown = self._admin("/clusters")
@@ -107,7 +112,7 @@ def started_gateway(
     }
     gateway = Gateway(environment, trusted)
     try:
-        eventually(lambda: gateway.answers("/healthz") == httpx.codes.OK)
+        eventually(gateway.is_alive)
         yield gateway
     finally:
         gateway.stop()

@@ -3,8 +3,10 @@
 import json
 import re
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from uuid import uuid4
 
 import psycopg
@@ -221,3 +223,29 @@ def test_an_address_that_is_taken_is_named() -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(RuntimeError, match=address), exposed_metrics(address):
             pass
+
+
+@pytest.mark.parametrize("shared", ["listen", "metrics_listen"])
+def test_a_second_gateway_on_a_port_of_the_first_ends_and_says_why(
+    stack: Stack, tmp_path: Path, shared: str
+) -> None:
+    first = stack.gateway()
+    setting = f"INGLENOOK_{shared.upper()}"
+    taken = first.environment[setting]
+    done = subprocess.run(
+        first.command,
+        env={
+            **first.environment,
+            "INGLENOOK_LISTEN": f"127.0.0.1:{free_ports().gateway}",
+            "INGLENOOK_METRICS_LISTEN": "",
+            "INGLENOOK_BOOTSTRAP_FILE": str(tmp_path / "envoy.json"),
+            setting: taken,
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    told = done.stdout + done.stderr
+    assert f"cannot bind '{taken}': Address already in use" in told
