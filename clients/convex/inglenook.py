@@ -37,8 +37,8 @@ _CALL_SECONDS = 50.0
 _MESSAGES_IN_A_REQUEST = 200
 _BYTES_IN_A_REQUEST = 512 << 10
 _PASSING = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
-# Of what is exhausted, the one thing that waiting does not bring back.
-_NO_ROOM = "QUOTA_EXCEEDED"
+# Of what is exhausted, what waiting does not bring back.
+_FOR_GOOD = {"QUOTA_EXCEEDED", "REQUEST_TOO_LARGE"}
 
 
 class RefusedError(Exception):
@@ -156,7 +156,7 @@ class Inglenook:
                 return await call()
             except aio.AioRpcError as error:
                 refused = _refused(error)
-                passes = error.code() in _PASSING and refused.reason != _NO_ROOM
+                passes = error.code() in _PASSING and refused.reason not in _FOR_GOOD
                 if tries == _TRIES or not passes:
                     raise refused from None
             await asyncio.sleep(_SECONDS_BETWEEN_TRIES * tries)

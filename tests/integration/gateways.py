@@ -42,7 +42,7 @@ class Gateway:
             return None
 
     def is_alive(self) -> bool:
-        """Whether it answers that it lives. One that ended leaves its port to others, who answer."""
+        """Whether it answers that it lives; not whether another one does, since it has ended."""
         assert self.process.poll() is None, "the gateway ended; the output above says why"
         return self.answers("/healthz") == httpx.codes.OK
 

@@ -24,6 +24,7 @@ import { LIVE_OPTIONS, type LiveOptions, LiveQuery } from "./live/query.js";
 import { learnSessionsPage, type SessionsState, sessionsFeed } from "./live/sessions.js";
 import { Outbox } from "./outbox.js";
 import { authentication, type GetToken, Tokens } from "./tokens.js";
+import { tellingTooLarge } from "./too_large.js";
 
 /** What a client needs to know, and what may be different from the defaults. */
 export interface InglenookOptions {
@@ -63,7 +64,7 @@ export class Inglenook {
     const transport = createGrpcWebTransport({
       baseUrl: options.baseUrl,
       interceptors: [authentication(this.#tokens)],
-      ...(options.fetch && { fetch: options.fetch }),
+      fetch: tellingTooLarge(options.fetch ?? globalThis.fetch),
     });
     this.users = callsOf(UsersService, transport);
     this.sessions = callsOf(SessionsService, transport);

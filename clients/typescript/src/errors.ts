@@ -5,6 +5,7 @@ import {
   RetryInfoSchema,
 } from "./generated/google/rpc/error_details_pb.js";
 import { Reason } from "./generated/inglenook/errors/v1/errors_pb.js";
+import { type Remedy, remedyOf } from "./remedies.js";
 
 /** Why a call was refused: a name of the contract's list (`inglenook.errors.v1.Reason`). */
 export type ErrorReason = Exclude<keyof typeof Reason, "UNSPECIFIED">;
@@ -65,12 +66,14 @@ export class InglenookError extends Error {
     this.violations = more.violations ?? [];
   }
 
-  /**
-   * Whether the same call may succeed later: nothing is wrong with the call itself. A quota that is
-   * used up does not pass: somebody has to make room first.
-   */
+  /** What has to come before the same call can succeed. */
+  get remedy(): Remedy {
+    return remedyOf(this.status, this.reason, this.retryDelay);
+  }
+
+  /** Whether the same call may succeed later, with nobody doing anything about it. */
   get passing(): boolean {
-    return PASSING.has(this.status) && this.reason !== "QUOTA_EXCEEDED";
+    return this.remedy === "time";
   }
 
   /** Whatever was thrown, as an `InglenookError`. */
@@ -112,11 +115,6 @@ const WITHOUT_A_WORD: ReadonlySet<Code> = new Set([
   Code.ResourceExhausted,
   Code.Unavailable,
   Code.Unauthenticated,
-]);
-const PASSING: ReadonlySet<ErrorStatus> = new Set([
-  "UNAVAILABLE",
-  "DEADLINE_EXCEEDED",
-  "RESOURCE_EXHAUSTED",
 ]);
 const STATUSES: Readonly<Record<Code, ErrorStatus>> = {
   [Code.Canceled]: "CANCELLED",

@@ -16,6 +16,7 @@ export async function* wholeMessages(
   let resumeToken = "";
   let came = 0;
   for (let failures = 1; ; failures += 1) {
+    let wait: number;
     try {
       for await (const frame of open(resumeToken)) {
         came += frame.messages.length;
@@ -36,8 +37,9 @@ export async function* wholeMessages(
       if (!goesOn || failures === TRIES) {
         throw error;
       }
+      wait = Math.max(backoff(failures, options), error.retryDelay ?? 0);
     }
-    await new Promise((resolve) => setTimeout(resolve, backoff(failures, options)));
+    await new Promise((resolve) => setTimeout(resolve, wait));
   }
 }
 

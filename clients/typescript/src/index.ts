@@ -41,4 +41,5 @@ export { ALWAYS_PRESENT, type Presence, pagePresence } from "./live/presence.js"
 export type { LiveOptions, LiveQuery, LiveStatus, Snapshot } from "./live/query.js";
 export { type SessionsState, sessionsInOrder } from "./live/sessions.js";
 export type { Unsent } from "./outbox.js";
+export type { Remedy } from "./remedies.js";
 export type { GetToken } from "./tokens.js";

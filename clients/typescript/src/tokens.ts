@@ -56,7 +56,7 @@ export function authentication(tokens: Tokens): Interceptor {
       const token = await tokens.get();
       request.header.set("authorization", `Bearer ${token}`);
       const wasRefused = (thrown: unknown) => {
-        const refused = InglenookError.from(thrown).status === "UNAUTHENTICATED";
+        const refused = InglenookError.from(thrown).remedy === "token";
         if (refused) {
           tokens.refuse(token);
         }

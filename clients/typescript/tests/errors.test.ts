@@ -67,6 +67,11 @@ test("what another system on the way refuses is a server that does not answer", 
   }
 });
 
+test("what is too large for a proxy on the way is too large, and does not pass", async () => {
+  const error = await answeredBySomebodyElse(413);
+  expect(error).toMatchObject({ reason: "REQUEST_TOO_LARGE", remedy: "change", passing: false });
+});
+
 test("a call that was cancelled from here, and one without a sign-in, are told as such", () => {
   for (const [code, status] of [
     [Code.Canceled, "CANCELLED"],

@@ -1,5 +1,5 @@
 import { create } from "@bufbuild/protobuf";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { InglenookError } from "../src/errors.js";
 import { whole, wholeMessages } from "../src/exports.js";
 import {
@@ -74,6 +74,21 @@ test("an export that never ends fails, and so does one that was refused", async 
   const refused = exporting([new InglenookError("NOT_FOUND", "none")]);
   await expect(all(refused.frames)).rejects.toMatchObject({ status: "NOT_FOUND" });
   expect(refused.tokens).toEqual([""]);
+});
+
+test("an export waits at least as long as the server asks before it goes on", async () => {
+  vi.useFakeTimers();
+  try {
+    const busy = new InglenookError("RESOURCE_EXHAUSTED", "busy", { retryDelay: 5000 });
+    const { frames, tokens } = exporting([said("a"), busy], [end(1)]);
+    const came = all(frames);
+    await vi.advanceTimersByTimeAsync(4999);
+    expect(tokens).toEqual([""]);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(await came).toHaveLength(2);
+  } finally {
+    vi.useRealTimers();
+  }
 });
 
 test("an export that lacks what its end counts fails", async () => {

@@ -91,18 +91,32 @@ test("what did not reach the server is repeated with the same id until it is sto
   expect(new Set(calls.map((call) => call.entry.messageId)).size).toBe(1);
 });
 
-test("what is refused is gone again, says why, and holds up nothing", async () => {
-  const refused = say("no");
-  const next = say("yes");
-  const failure = expect(refused).rejects.toMatchObject({ status: "INVALID_ARGUMENT" });
-  await pass();
-  calls[0]?.refuse(new InglenookError("INVALID_ARGUMENT", "no"));
-  await failure;
-  await pass();
-  calls[1]?.answer("stored");
-  expect(await next).toBe("stored");
-  expect(outbox.unsent).toEqual([]);
-});
+test.each([
+  ["RESOURCE_EXHAUSTED", "REQUEST_TOO_LARGE"],
+  ["RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED"],
+  ["INVALID_ARGUMENT", "REQUEST_INVALID"],
+  ["NOT_FOUND", "SESSION_NOT_FOUND"],
+  ["ALREADY_EXISTS", "ID_REUSED"],
+  ["PERMISSION_DENIED", "PERSON_LOCKED"],
+  ["UNAUTHENTICATED", "TOKEN_INVALID"],
+  ["INTERNAL", "INTERNAL_FAULT"],
+] as const)(
+  "what is refused is gone again, says why, and holds up nothing: %s, %s",
+  async (status, reason) => {
+    const refused = say("no");
+    const next = say("yes");
+    const failure = expect(refused).rejects.toMatchObject({ status, reason });
+    await pass();
+    calls[0]?.refuse(new InglenookError(status, "no", { reason }));
+    await pass();
+    expect(outbox.unsent).toMatchObject([{ content: "yes", delivery: "sending" }]);
+    await failure;
+    await pass();
+    calls[1]?.answer("stored");
+    expect(await next).toBe("stored");
+    expect(outbox.unsent).toEqual([]);
+  },
+);
 
 test("what was said without a network goes as soon as it is back", async () => {
   const sent = say("hello");

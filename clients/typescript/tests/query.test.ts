@@ -219,9 +219,12 @@ describe("a live query", () => {
     expect(query.snapshot.state.messages.size).toBe(0);
   });
 
-  test("does not ask again where it was refused for good, until it is told to", async () => {
+  test.each([
+    new InglenookError("NOT_FOUND", "no", { reason: "SESSION_NOT_FOUND" }),
+    new InglenookError("DATA_LOSS", "unreadable", { reason: "DATA_UNREADABLE" }),
+  ])("does not ask again after $reason, until it is told to", async (refusal) => {
     await open();
-    stream().fail(new InglenookError("NOT_FOUND", "no", { reason: "SESSION_NOT_FOUND" }));
+    stream().fail(refusal);
     await pass(600_000);
     expect(query.snapshot.status).toBe("failed");
     expect(streams).toHaveLength(1);

@@ -79,6 +79,15 @@ test("what one client says, another one of the same person sees, and a stranger 
   await until(stranger.watchMessages(session), ({ status }) => status === "failed");
 });
 
+test("what is larger than the gateway lets through is refused, and does not hold up the rest", async () => {
+  const client = as("anna");
+  const session = await newSession(client);
+  const tooLarge = client.send(session, "x".repeat(2 ** 20 + 1));
+  const next = client.send(session, "in one piece");
+  await expect(tooLarge).rejects.toMatchObject({ reason: "REQUEST_TOO_LARGE" });
+  expect((await next).sequence).toBe(1);
+});
+
 test("a refusal names each field and its rule", async () => {
   await expect(as("alice").send("no id", "hello")).rejects.toMatchObject({
     status: "INVALID_ARGUMENT",

@@ -17,6 +17,7 @@ STOPPING = InglenookError(StatusCode.UNAVAILABLE, "stopping", reason="SERVER_STO
 EXPIRED = InglenookError(StatusCode.UNAUTHENTICATED, "expired", reason="TOKEN_EXPIRED")
 FORGOTTEN = InglenookError(StatusCode.INVALID_ARGUMENT, "unknown", reason="RESUME_TOKEN_INVALID")
 BUSY = InglenookError(StatusCode.RESOURCE_EXHAUSTED, "busy", retry_delay=20.0)
+UNREADABLE = InglenookError(StatusCode.DATA_LOSS, "unreadable", reason="DATA_UNREADABLE")
 GONE = InglenookError(StatusCode.NOT_FOUND, "gone", reason="SESSION_NOT_FOUND")
 CURRENT = WatchMessagesResponse(current=Current(), resume_token="current")
 ALIVE = WatchMessagesResponse(heartbeat=Heartbeat(), resume_token="alive")
@@ -158,6 +159,17 @@ async def test_a_fresh_token_that_is_refused_too_ends_the_watch() -> None:
     with pytest.raises(InglenookError) as refused:
         await anext(follow(Conversation(), Server([EXPIRED]).open, silence=60, backoff=Backoff()))
     assert refused.value.reason == "TOKEN_EXPIRED"
+
+
+async def test_what_waiting_does_not_mend_ends_the_watch(slept: list[float]) -> None:
+    with pytest.raises(InglenookError) as refused:
+        await _collect(
+            follow(
+                Conversation(), Server([CURRENT, UNREADABLE]).open, silence=60, backoff=Backoff()
+            ),
+            [],
+        )
+    assert (refused.value, slept) == (UNREADABLE, [])
 
 
 def test_chance_keeps_clients_that_were_cut_together_from_coming_back_together() -> None:

@@ -11,6 +11,8 @@ export function advice(thrown: unknown): string {
     case "ETAG_STALE":
     case "SESSION_STATE_WRONG":
       return "It was changed meanwhile. Look again and repeat it if you still want to.";
+    case "REQUEST_TOO_LARGE":
+      return "It is too long to be sent in one piece. Send it in several.";
     case "REQUEST_INVALID":
       return error.violations.map((broken) => sentence(broken.description)).join(" ");
     case "PERSON_ERASED":

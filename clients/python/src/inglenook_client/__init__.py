@@ -24,6 +24,7 @@ from inglenook_client.contract.users.v1.users_pb2 import ErasureReceipt, MeChang
 from inglenook_client.conversation import Conversation
 from inglenook_client.errors import FieldViolation, InglenookError
 from inglenook_client.me import Me
+from inglenook_client.remedies import Remedy
 from inglenook_client.sessions import Sessions
 from inglenook_client.tokens import TokenProvider
 
@@ -41,6 +42,7 @@ __all__ = [
     "MessageState",
     "Order",
     "Reason",
+    "Remedy",
     "Role",
     "SearchHit",
     "Session",

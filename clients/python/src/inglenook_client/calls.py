@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
-from grpc import StatusCode, aio
+from grpc import aio
 
 from inglenook_client.backoff import Backoff
 from inglenook_client.errors import InglenookError
@@ -121,7 +121,7 @@ class Calls:
                     yield frame
             except aio.AioRpcError as error:
                 failure = self._failure(error, token)
-                if begun or last or failure.status is not StatusCode.UNAUTHENTICATED:
+                if begun or last or failure.remedy != "token":
                     raise failure from None
             else:
                 return
@@ -136,13 +136,13 @@ class Calls:
                 return await call(_metadata(token))
             except aio.AioRpcError as error:
                 failure = self._failure(error, token)
-                if last or failure.status is not StatusCode.UNAUTHENTICATED:
+                if last or failure.remedy != "token":
                     raise failure from None
         raise AssertionError("the last call neither answers nor raises")
 
     def _failure(self, error: aio.AioRpcError, token: str) -> InglenookError:
         failure = InglenookError.from_rpc(error)
-        if failure.status is StatusCode.UNAUTHENTICATED:
+        if failure.remedy == "token":
             self._tokens.refuse(token)
         return failure
 

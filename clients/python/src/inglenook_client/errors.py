@@ -10,6 +10,7 @@ from grpc import StatusCode
 from grpc.aio import AioRpcError
 
 from inglenook_client.contract.reasons import Reason
+from inglenook_client.remedies import Remedy, remedy_of
 
 _DOMAIN = "inglenook"
 _DETAILS = "grpc-status-details-bin"
@@ -23,11 +24,6 @@ _WITHOUT_A_WORD = {
     StatusCode.RESOURCE_EXHAUSTED,
     StatusCode.UNAVAILABLE,
     StatusCode.UNAUTHENTICATED,
-}
-_PASSING = {
-    StatusCode.UNAVAILABLE,
-    StatusCode.DEADLINE_EXCEEDED,
-    StatusCode.RESOURCE_EXHAUSTED,
 }
 
 
@@ -68,12 +64,14 @@ class InglenookError(Exception):
         return f"{self.reason or self.status.name}: {self.message}{broken}"
 
     @property
-    def passing(self) -> bool:
-        """Whether the same call may succeed later: nothing is wrong with the call itself.
+    def remedy(self) -> Remedy:
+        """What has to come before the same call can succeed."""
+        return remedy_of(self.status, self.reason, self.retry_delay)
 
-        A quota that is used up does not pass: somebody has to make room first.
-        """
-        return self.status in _PASSING and self.reason != "QUOTA_EXCEEDED"
+    @property
+    def passing(self) -> bool:
+        """Whether the same call may succeed later, with nobody doing anything about it."""
+        return self.remedy == "time"
 
     @classmethod
     def from_rpc(cls, error: AioRpcError) -> "InglenookError":

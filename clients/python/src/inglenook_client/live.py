@@ -17,13 +17,6 @@ Item = TypeVar("Item")
 
 _log = logging.getLogger("inglenook_client")
 
-_REFUSED_FOR_GOOD = {
-    StatusCode.NOT_FOUND,
-    StatusCode.PERMISSION_DENIED,
-    StatusCode.INVALID_ARGUMENT,
-    StatusCode.UNIMPLEMENTED,
-}
-
 
 async def follow(
     held: State,
@@ -85,15 +78,12 @@ async def _heard(stream: AsyncIterator[Item], silence: float) -> AsyncGenerator[
 
 
 def _is_for_good(error: InglenookError, frames: int) -> bool:
-    if error.status is StatusCode.UNAUTHENTICATED:
+    if error.remedy == "token":
         # With the freshest token that there is, the stream was not even opened.
         return frames == 0
-    return error.status in _REFUSED_FOR_GOOD
+    return error.remedy == "change"
 
 
 def _is_foreseen(error: InglenookError) -> bool:
     """Whether the contract foresees this end: another replica answers, a fresh token is at hand."""
-    return (
-        error.reason in {"SERVER_STOPPING", "RESUME_TOKEN_INVALID"}
-        or error.status is StatusCode.UNAUTHENTICATED
-    )
+    return error.reason in {"SERVER_STOPPING", "RESUME_TOKEN_INVALID"} or error.remedy == "token"

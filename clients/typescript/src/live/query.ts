@@ -38,19 +38,13 @@ export const LIVE_OPTIONS: LiveOptions = {
 
 // A heartbeat may be late by the network and by a machine that was busy.
 const SILENCE_FACTOR = 2.5;
-const REFUSED_FOR_GOOD: ReadonlySet<string> = new Set([
-  "NOT_FOUND",
-  "PERMISSION_DENIED",
-  "INVALID_ARGUMENT",
-  "UNIMPLEMENTED",
-]);
 
 /** The ends that are part of the contract: another replica answers, a fresh token is at hand. */
 function isForeseen(error: InglenookError): boolean {
   return (
     error.reason === "SERVER_STOPPING" ||
     error.reason === "RESUME_TOKEN_INVALID" ||
-    error.status === "UNAUTHENTICATED"
+    error.remedy === "token"
   );
 }
 
@@ -133,7 +127,7 @@ export class LiveQuery<State extends FeedState, Of extends Frame = Frame> {
       }
       if (error.reason === "RESUME_TOKEN_INVALID") {
         this.#show({ state: this.#feed.empty, status: "loading", error });
-      } else if (REFUSED_FOR_GOOD.has(error.status)) {
+      } else if (error.remedy === "change") {
         this.#show({ status: "failed", error });
         return;
       } else {
