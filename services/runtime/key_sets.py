@@ -15,6 +15,7 @@ import httpx
 from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
+from services.runtime.background import begun_apart
 from services.runtime.errors import dependency_unavailable
 from services.runtime.settings import TrustedIssuer
 
@@ -37,8 +38,7 @@ class KeySet:
         self._maximum_age = maximum_age
         self._keys: dict[str | None, PyJWK] = {}
         self._tried_at = -float("inf")
-        self._ended_at = -float("inf")
-        self._lock = asyncio.Lock()
+        self._reading: asyncio.Task[None] | None = None
 
     async def find(self, key_id: str | None) -> PyJWK | None:
         """The key of that id, or the only key when the token names none; None if there is no such.
@@ -49,7 +49,7 @@ class KeySet:
         age = time.monotonic() - self._tried_at
         known = self._known(key_id)
         # Who has a key does not wait for a reading that another call began; who has none does.
-        missing = known is None and (age > self._cooldown or self._lock.locked())
+        missing = known is None and (age > self._cooldown or self._is_being_read())
         if missing or age > self._maximum_age:
             await self._read_again()
             known = self._known(key_id)
@@ -62,20 +62,26 @@ class KeySet:
             return next(iter(self._keys.values()))
         return self._keys.get(key_id)
 
+    def _is_being_read(self) -> bool:
+        return self._reading is not None and not self._reading.done()
+
     async def _read_again(self) -> None:
-        asked_at = time.monotonic()
-        async with self._lock:
-            if self._ended_at >= asked_at:
-                return  # Somebody else read it while this call waited.
+        """Reads the set, or waits for the reading that another call began.
+
+        A call that is given up leaves it to the others: they would take their keys for unknown.
+        """
+        if self._reading is None or self._reading.done():
             self._tried_at = time.monotonic()
-            try:
-                self._keys = _parse(await self._source())
-            except (httpx.HTTPError, OSError, ValueError, RecursionError):
-                # The keys that are known stay good: an issuer that is down for a while signs
-                # nobody out.
-                _log.warning("an issuer's key set could not be read", exc_info=True)
-            finally:
-                self._ended_at = time.monotonic()
+            self._reading = begun_apart(self._read(), "key set")
+        await asyncio.shield(self._reading)
+
+    async def _read(self) -> None:
+        try:
+            self._keys = _parse(await self._source())
+        except (httpx.HTTPError, OSError, ValueError, RecursionError):
+            # The keys that are known stay good: an issuer that is down for a while signs nobody
+            # out.
+            _log.warning("an issuer's key set could not be read", exc_info=True)
 
 
 def key_set_of(issuer: TrustedIssuer, client: httpx.AsyncClient) -> KeySet:

@@ -36,6 +36,22 @@ async def test_calls_that_come_while_the_first_reads_the_keys_wait_for_them() ->
     assert issuer.asked == 1
 
 
+async def test_a_call_that_is_given_up_takes_nobody_elses_keys_along() -> None:
+    issuer = _Issuer()
+    issuer.answers.set()
+    keys = KeySet(issuer.read, cooldown=0, maximum_age=60)
+    await keys.find("one")
+    issuer.answers.clear()
+    issuer.text = key_set({"two": ed25519.Ed25519PrivateKey.generate()})
+    first, second = (asyncio.create_task(keys.find("two")) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.wait([first])
+    issuer.answers.set()
+    assert await second is not None
+    assert issuer.asked == 2
+
+
 async def test_made_up_keys_are_not_asked_for_again_and_again() -> None:
     issuer = _Issuer()
     issuer.answers.set()
