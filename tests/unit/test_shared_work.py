@@ -1,4 +1,4 @@
-"""Work that serves several calls has nothing of the one that happened to begin it."""
+"""Work for several calls: it has nothing of the one that happened to begin it, nor ends with it."""
 
 import asyncio
 from collections.abc import Iterator
@@ -81,3 +81,38 @@ async def test_what_several_want_at_once_is_done_for_nobody_in_particular() -> N
 
     assert await SingleFlight[str, Call | None]("work").run("key", work) is None
     assert current_call.get() is not None
+
+
+async def test_who_asks_once_the_work_has_ended_has_it_done_anew() -> None:
+    flight = SingleFlight[str, int]("work")
+    done = 0
+    late: list[asyncio.Task[int]] = []
+
+    async def work() -> int:
+        nonlocal done
+        done += 1
+        # Its turn comes right after this has ended, before anybody is told so.
+        late.append(asyncio.create_task(flight.run("key", again)))
+        return done
+
+    async def again() -> int:
+        return -1
+
+    assert await flight.run("key", work) == 1
+    assert await late[0] == -1
+
+
+async def test_who_is_given_up_leaves_the_work_to_the_others() -> None:
+    flight, may_end = SingleFlight[str, str]("work"), asyncio.Event()
+
+    async def work() -> str:
+        await may_end.wait()
+        return "done"
+
+    first, second = (asyncio.create_task(flight.run("key", work)) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.wait([first])
+    may_end.set()
+    assert first.cancelled()
+    assert await second == "done"

@@ -28,11 +28,17 @@ class SingleFlight(Generic[Key, Value]):
         A caller who is cancelled leaves the work to the others.
         """
         task = self._under_way.get(key)
-        if task is None:
+        # One that has ended is forgotten a turn of the event loop later. Its outcome is that of
+        # before: who found it too old, and asked again and again, would never let that turn come.
+        if task is None or task.done():
             task = begun_apart(self._traced(work, traces.here()), self._name)
             self._under_way[key] = task
-            task.add_done_callback(lambda _: self._under_way.pop(key))
+            task.add_done_callback(lambda ended: self._forget(key, ended))
         return await asyncio.shield(task)
+
+    def _forget(self, key: Key, task: "asyncio.Task[Value]") -> None:
+        if self._under_way.get(key) is task:
+            del self._under_way[key]
 
     async def _traced(
         self, work: Callable[[], Coroutine[Any, Any, Value]], caller: "Span | None"
