@@ -163,10 +163,16 @@ class Database:
         """
         async with self._connection() as connection:
             with traces.round_trip(lambda: [query.name for query, _ in steps]):
-                # PostgreSQL commits a pipeline at its end, which is when the block is left: only
-                # then is there a result.
-                async with connection.pipeline():
-                    cursors = [await _executed(connection, *step) for step in steps]
+                try:
+                    # PostgreSQL commits a pipeline at its end, which is when the block is left:
+                    # only then is there a result.
+                    async with connection.pipeline():
+                        cursors = [await _executed(connection, *step) for step in steps]
+                except BaseException:
+                    # The server skips what follows a failure, and may lack a statement that psycopg
+                    # counts as prepared from here on: it would fail at each use.
+                    await connection.close()
+                    raise
             return [await cursor.fetchall() for cursor in cursors]
 
     async def all_after(
