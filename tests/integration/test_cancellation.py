@@ -14,7 +14,7 @@ from sqlalchemy import Float, Integer, Text, bindparam, func, literal, select
 
 from local.stack import Stack
 from services.runtime.database import Database, Statement, statement
-from tests.integration.eventually import rows
+from tests.integration.eventually import eventually, rows
 
 GUARD = 60.0
 POOL = 4
@@ -71,9 +71,8 @@ async def _leave_trip(database: Database, name: str, stack: Stack) -> None:
     sleeping = (
         "SELECT 1 FROM pg_stat_activity WHERE application_name = %s AND wait_event = 'PgSleep'"
     )
-    call = asyncio.create_task(database.one_after(_SLOW, _ONE, {"seconds": 2 * GUARD}))
-    while not await asyncio.to_thread(rows, stack, sleeping, name):
-        await asyncio.sleep(0.01)
+    call = asyncio.create_task(database.all_after(_SLOW, _ONE, {"seconds": 2 * GUARD}))
+    await asyncio.to_thread(eventually, lambda: bool(rows(stack, sleeping, name)))
     call.cancel()
     await asyncio.wait([call])
     assert call.cancelled()
