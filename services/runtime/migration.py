@@ -5,21 +5,24 @@ the rows in it, but only add to the access log and read it, and do nothing else 
 Alembic's: one history for each service, in its own folder, recorded in its own schema.
 
 It is done while services run. A migration that cannot have a table at once does not queue for it,
-for everyone behind it would queue too: it gives way and tries again.
+for everyone behind it would queue too: it gives way and tries again. A migration is a transaction,
+and done as a whole or not at all; one that builds indexes beside others' work cannot be, and is
+written so that it can be begun anew wherever it was cut.
 """
 
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psycopg
-from alembic import command, context
+from alembic import command, context, op
 from alembic.config import Config
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.errors import LockNotAvailable
+from psycopg.errors import DeadlockDetected, LockNotAvailable
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import MetaData, create_engine
+from sqlalchemy import MetaData, create_engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
@@ -65,6 +68,26 @@ def run_migrations(metadata: MetaData) -> None:
     )
     with context.begin_transaction():
         context.run_migrations()
+
+
+def build_index(name: str, table: str, columns: Sequence[str], *, where: str, schema: str) -> None:
+    """Builds a partial index while others write; anew, if that was begun before and cut.
+
+    For a migration's `autocommit_block`. An index is of use once every transaction that was open
+    meanwhile has ended, a backup's among them. That is waited for, however long it takes: nobody
+    has to wait behind it, and to give way would leave an index that writes keep up for no query.
+    """
+    op.execute("SET lock_timeout = 0")
+    op.drop_index(name, table, schema=schema, if_exists=True, postgresql_concurrently=True)
+    op.create_index(
+        name,
+        table,
+        list(columns),
+        schema=schema,
+        postgresql_where=text(where),
+        postgresql_concurrently=True,
+    )
+    op.execute("RESET lock_timeout")
 
 
 def _take_turn(connection: psycopg.Connection) -> None:
@@ -123,7 +146,8 @@ def _upgrade(admin_url: str, schema: str, migrations: Path) -> None:
             try:
                 command.upgrade(config, "head")
             except OperationalError as error:
-                if not isinstance(error.orig, LockNotAvailable) or not tries_left:
+                is_in_use = isinstance(error.orig, LockNotAvailable | DeadlockDetected)
+                if not is_in_use or not tries_left:
                     raise
                 _log.warning("a table is in use; trying again", extra={"schema": schema})
             else:

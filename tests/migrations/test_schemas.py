@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from uuid import uuid4
 
 import psycopg
 import pytest
@@ -11,7 +10,6 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from psycopg.conninfo import make_conninfo
 from sqlalchemy import Connection, MetaData, create_engine
 from sqlalchemy.pool import NullPool
 
@@ -60,16 +58,6 @@ def test_the_migrations_make_what_the_code_describes(
         },
     )
     assert compare_metadata(context, described) == []
-
-
-@pytest.fixture
-def empty_database(stack: Stack) -> Iterator[str]:
-    """The URL of a database of its own."""
-    name = f"migrations_{uuid4().hex}"
-    with psycopg.connect(stack.admin_url, autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name}".encode())
-        yield make_conninfo(stack.admin_url, dbname=name)
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 @pytest.mark.parametrize(("service", "described"), TABLES.items())
