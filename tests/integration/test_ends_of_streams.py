@@ -54,10 +54,8 @@ class Endless(grpc.GenericRpcHandler):
 
 @asynccontextmanager
 async def watched(handler: Endless, keys: Path) -> AsyncIterator[Any]:
-    """A call of a guarded server's, whose token ends within two seconds."""
+    """A call of a guarded server's, whose token ends within four seconds."""
     write_signing_key(keys, "key", ed25519.Ed25519PrivateKey.generate())
-    claims = {"iss": "tests", "aud": "tests", "sub": "ann", "exp": int(time.time()) + 2}
-    token = jwt.encode(claims, read_signing_key(keys)[1], "EdDSA", headers={"kid": "key"})
     issuer = TrustedIssuer(issuer="tests", jwks_file=keys / "jwks.json", audiences=("tests",))
     async with httpx.AsyncClient() as client, asyncio.timeout(GUARD):
         guarded = GuardedMethod(_METHOD, WatchMeRequest)
@@ -72,6 +70,10 @@ async def watched(handler: Endless, keys: Path) -> AsyncIterator[Any]:
         async with aio.insecure_channel(f"127.0.0.1:{port}", options=WINDOW) as channel:
             method: Any = channel.unary_stream(_METHOD.path)
             request = WatchMeRequest().SerializeToString()
+            # The time of the token runs for the call alone, and not while all this gets ready.
+            await channel.channel_ready()
+            claims = {"iss": "tests", "aud": "tests", "sub": "ann", "exp": int(time.time()) + 4}
+            token = jwt.encode(claims, read_signing_key(keys)[1], "EdDSA", headers={"kid": "key"})
             yield method(request, metadata=(("authorization", f"Bearer {token}"),))
         await server.stop(None)
 
@@ -91,13 +93,20 @@ async def test_a_stream_of_what_is_ready_at_once_ends_with_the_token(tmp_path: P
         await handler.closed.wait()
 
 
-@pytest.mark.parametrize("read", [0, 1, 3])
-async def test_a_reader_who_has_stopped_holds_nothing_open_when_the_token_ends(
-    tmp_path: Path, read: int
+async def test_readers_who_have_stopped_hold_nothing_open_when_the_token_ends(
+    tmp_path: Path,
 ) -> None:
-    handler = Endless(LARGE)
-    async with watched(handler, tmp_path) as call:
-        for _ in range(read):
-            await call.read()
-        await handler.closed.wait()
-        assert await _read_on(call) == EXPIRED
+    async def stops_after(read: int) -> None:
+        handler = Endless(LARGE)
+        keys = tmp_path / f"{read}"
+        keys.mkdir()
+        async with watched(handler, keys) as call:
+            for _ in range(read):
+                await call.read()
+            await handler.closed.wait()
+            assert await _read_on(call) == EXPIRED
+
+    # All at once, since each waits for the end of its token.
+    async with asyncio.TaskGroup() as readers:
+        for read in (0, 1, 3):
+            readers.create_task(stops_after(read))
