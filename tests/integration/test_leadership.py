@@ -1,6 +1,7 @@
 """Leading: one process at a time works, and whoever is told to stop stops."""
 
 import asyncio
+from collections.abc import Sequence
 from uuid import uuid4
 
 import psycopg
@@ -30,11 +31,14 @@ async def test_a_leader_who_is_told_to_stop_while_its_connection_breaks_stops(st
         async with await psycopg.AsyncConnection.connect(
             stack.admin_url, autocommit=True
         ) as connection:
-            await connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE application_name = %s AND query = 'SELECT 1'",
-                (name,),
-            )
+            ended: Sequence[object] = []
+            while not ended:  # Its work can begin before its first sign of life is seen.
+                cursor = await connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE application_name = %s AND query = 'SELECT 1'",
+                    (name,),
+                )
+                ended = await cursor.fetchall()
         await ending.wait()
         leading.cancel()
         await asyncio.sleep(0)
