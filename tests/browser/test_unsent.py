@@ -79,6 +79,32 @@ async def test_what_was_written_where_a_conversation_is_gone_can_be_copied_or_th
     assert await _asked_at_reload(oleg) == []
 
 
+async def test_what_is_too_long_comes_back_says_so_and_does_not_hold_up_what_was_said_after_it(
+    open_tab: OpenTab,
+) -> None:
+    onno = await open_tab("onno")
+    await onno.begin()
+    both_are_said = asyncio.Event()
+
+    async def a_proxy_with_a_limit(route: Route) -> None:
+        if b"A long one." in (route.request.post_data_buffer or b""):
+            await both_are_said.wait()
+            await route.fulfill(status=413, body="too large")
+        else:
+            await route.continue_()
+
+    await onno.page.route("**/AppendMessage", a_proxy_with_a_limit)
+    await onno.write("A long one.")
+    await onno.write("A short one.")
+    both_are_said.set()
+    alert = onno.page.get_by_role("alert")
+    await expect(alert).to_have_text(
+        "This was not sent. It is too long to be sent in one piece. Send it in several."
+    )
+    await expect(onno.field).to_have_value("A long one.")
+    await onno.sees("A short one.")
+
+
 async def _let_the_sign_in_end(tab: Tab, stack: Stack) -> None:
     """Begins a conversation; then the sign-in ends, and cannot be renewed."""
     await tab.begin()
