@@ -1,15 +1,15 @@
-"""What sessions know of conversations, compared with what the messages service has of them.
+"""What sessions know and told, compared with what the messages and the users service have of it.
 
-Both go on changing meanwhile. So a session is read after its conversation was asked about: what was
-told by then is in its row. What is in its row may be newer than the answer, though: where the two
+All go on changing meanwhile. So a session is read after the other service was asked: what was told
+by then is in its row. What is in its row may be newer than the answer, though: where the two
 differ, both are looked at again, and what changed in between is looked at once more.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Generic, Protocol, TypeVar
 from uuid import UUID
 
 from inglenook.messages.v1.messages_pb2 import (
@@ -18,6 +18,8 @@ from inglenook.messages.v1.messages_pb2 import (
     DescribeConversationsRequest,
 )
 from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
+from inglenook.users.v1.users_pb2 import DescribeHoldsRequest, HoldName, HoldStanding
+from inglenook.users.v1.users_pb2_grpc import UsersServiceStub
 from sqlalchemy import BigInteger, Uuid, bindparam, literal, select, tuple_
 
 from services.runtime.checks import Comparison, DifferenceRow
@@ -27,12 +29,11 @@ from services.runtime.service_tokens import ServiceTokens
 from services.sessions.settings import SessionsSettings
 from services.sessions.store import OUTBOX, SESSIONS
 
-if TYPE_CHECKING:
-    from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceAsyncStub
-
 _AT_ONCE = 500
 _LOOKS = 5
 _NIL = UUID(int=0)
+_Name = tuple[UUID, UUID]
+"""A person, and a session of theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,31 +92,72 @@ _THESE = statement(
 async def compared_by_sessions(
     settings: SessionsSettings, database: Database
 ) -> AsyncIterator[Sequence[Comparison]]:
-    """What is always so between sessions and conversations."""
+    """What is always so between sessions, conversations and people."""
     tokens = ServiceTokens.of(settings, "sessions")
-    async with channel_to("messages", settings.messages_address, settings) as channel:
-        conversations = _Conversations(database, MessagesServiceStub(channel), tokens)
+    async with (
+        channel_to("messages", settings.messages_address, settings) as to_messages,
+        channel_to("users", settings.users_address, settings) as to_users,
+    ):
+        messages, users = MessagesServiceStub(to_messages), UsersServiceStub(to_users)
+
+        async def conversations(named: Sequence[_Name]) -> Sequence[ConversationStanding]:
+            request = DescribeConversationsRequest(
+                conversations=[
+                    ConversationName(user_id=str(person), session_id=str(session))
+                    for person, session in named
+                ]
+            )
+            answer = await messages.DescribeConversations(
+                request, timeout=TIMEOUT, metadata=as_service(tokens)
+            )
+            return answer.conversations
+
+        async def holds(named: Sequence[_Name]) -> Sequence[HoldStanding]:
+            request = DescribeHoldsRequest(
+                sessions=[
+                    HoldName(user_id=str(person), session_id=str(session))
+                    for person, session in named
+                ]
+            )
+            metadata = as_service(tokens)
+            return (await users.DescribeHolds(request, timeout=TIMEOUT, metadata=metadata)).holds
+
+        of_messages, of_users = _Compared(database, conversations), _Compared(database, holds)
         yield (
             Comparison(
                 "a session knows how many messages its conversation has: none once it is deleted",
-                partial(conversations.differences, _difference_of_counts),
+                partial(of_messages.differences, _difference_of_counts),
             ),
             Comparison(
                 "a conversation knows whether its session is under a legal hold",
-                partial(conversations.differences, _difference_of_holds),
+                partial(of_messages.differences, _difference_of_holds),
+            ),
+            Comparison(
+                "who erases people knows which sessions are under a legal hold",
+                partial(of_users.differences, _difference_of_keeping),
             ),
         )
 
 
+class _Standing(Protocol):
+    """How another service says that something of a session stands there."""
+
+    settled: bool
+    """Whether the sessions service was told all of it."""
+
+
+Standing = TypeVar("Standing", bound=_Standing)
+
+
 @dataclass(frozen=True, slots=True)
-class _Pair:
-    """A session, and the conversation as it stood before the session was read."""
+class _Pair(Generic[Standing]):
+    """A session, and what another service had of it before the session was read."""
 
     known: _KnownRow
-    standing: ConversationStanding
+    standing: Standing
 
     @property
-    def name(self) -> tuple[UUID, UUID]:
+    def name(self) -> _Name:
         return self.known.user_id, self.known.session_id
 
     @property
@@ -128,10 +170,7 @@ class _Pair:
         return f"{self.known.session_id}/{self.known.user_id}"
 
 
-_Difference = Callable[[_Pair], DifferenceRow | None]
-
-
-def _difference_of_counts(pair: _Pair) -> DifferenceRow | None:
+def _difference_of_counts(pair: _Pair[ConversationStanding]) -> DifferenceRow | None:
     known, standing = pair.known, pair.standing
     if known.is_deleted:
         left = bool(standing.revision) and not standing.deleted
@@ -141,22 +180,34 @@ def _difference_of_counts(pair: _Pair) -> DifferenceRow | None:
     return DifferenceRow(pair.about, known.message_count, standing.message_count)
 
 
-def _difference_of_holds(pair: _Pair) -> DifferenceRow | None:
+def _difference_of_holds(pair: _Pair[ConversationStanding]) -> DifferenceRow | None:
     known, standing = pair.known, pair.standing
     if known.is_deleted or standing.deleted or known.is_held == standing.legal_hold:
         return None
     return DifferenceRow(pair.about, int(standing.legal_hold), int(known.is_held))
 
 
-class _Conversations:
-    def __init__(
-        self, database: Database, messages: "MessagesServiceAsyncStub", tokens: ServiceTokens
-    ) -> None:
-        self._database = database
-        self._messages = messages
-        self._tokens = tokens
+def _difference_of_keeping(pair: _Pair[HoldStanding]) -> DifferenceRow | None:
+    # Also of a deleted session: a hold on it would keep its person from being erased.
+    keeps, held = pair.standing.held, pair.known.is_held and not pair.known.is_deleted
+    return None if keeps == held else DifferenceRow(pair.about, int(keeps), int(held))
 
-    async def differences(self, difference_of: _Difference) -> AsyncIterator[DifferenceRow]:
+
+class _Compared(Generic[Standing]):
+    """Sessions, and what another service has of them."""
+
+    def __init__(
+        self,
+        database: Database,
+        describe: Callable[[Sequence[_Name]], Awaitable[Sequence[Standing]]],
+    ) -> None:
+        """`describe` asks the other service how sessions stand there; it answers in their order."""
+        self._database = database
+        self._describe = describe
+
+    async def differences(
+        self, difference_of: Callable[[_Pair[Standing]], DifferenceRow | None]
+    ) -> AsyncIterator[DifferenceRow]:
         """The sessions of which the two know different things."""
         after_user, after_session = _NIL, _NIL
         while True:
@@ -171,11 +222,13 @@ class _Conversations:
             after_user, after_session = page[-1].user_id, page[-1].session_id
 
     async def _different(
-        self, named: Sequence[tuple[UUID, UUID]], difference_of: _Difference
-    ) -> Sequence[_Pair]:
+        self,
+        named: Sequence[_Name],
+        difference_of: Callable[[_Pair[Standing]], DifferenceRow | None],
+    ) -> Sequence[_Pair[Standing]]:
         """The pairs that differ and stand still: twice the same, with nothing to be told."""
-        before: dict[tuple[UUID, UUID], _Pair] = {}
-        still: list[_Pair] = []
+        before: dict[_Name, _Pair[Standing]] = {}
+        still: list[_Pair[Standing]] = []
         for _ in range(_LOOKS):
             if not named:
                 break
@@ -187,18 +240,9 @@ class _Conversations:
             named = [pair.name for pair in differing if pair not in still]
         return still
 
-    async def _look(self, named: Sequence[tuple[UUID, UUID]]) -> Sequence[_Pair]:
-        """How conversations stand, and then what is known of them by sessions."""
-        request = DescribeConversationsRequest(
-            conversations=[
-                ConversationName(user_id=str(person), session_id=str(session))
-                for person, session in named
-            ]
-        )
-        answer = await self._messages.DescribeConversations(
-            request, timeout=TIMEOUT, metadata=as_service(self._tokens)
-        )
-        standings = dict(zip(named, answer.conversations, strict=True))
+    async def _look(self, named: Sequence[_Name]) -> Sequence[_Pair[Standing]]:
+        """What the other service has of sessions, and then what is known of them here."""
+        standings = dict(zip(named, await self._describe(named), strict=True))
         ids = {"user_ids": [one[0] for one in named], "session_ids": [one[1] for one in named]}
         rows = await self._database.all(_THESE, ids)
         return [_Pair(row, standings[row.user_id, row.session_id]) for row in rows]

@@ -5,11 +5,24 @@ the end of the transaction, and a hold is noted under `ERASED.hold`: so either t
 whoever tells of it learns that the person was erased before.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Boolean, DateTime, Uuid, bindparam, delete, select
+from sqlalchemy import (
+    ARRAY,
+    Boolean,
+    DateTime,
+    Uuid,
+    and_,
+    bindparam,
+    column,
+    delete,
+    func,
+    literal,
+    select,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from services.runtime.database import Connection, Database, fetch_one, statement
@@ -20,6 +33,17 @@ from services.users.store import ERASED, LEGAL_HOLDS
 @dataclass(frozen=True, slots=True)
 class _HoldRow:
     session_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class StandingRow:
+    """What is known of a legal hold on a session."""
+
+    user_id: UUID
+    session_id: UUID
+    is_held: bool
+    is_erased: bool
+    """Whether its person was: then nothing is known of it any more."""
 
 
 class HeldError(Exception):
@@ -47,6 +71,30 @@ _NOTE = statement(
 )
 _ANY = statement(
     select(_HOLD.session_id).where(_HOLD.user_id == _PERSON, _HOLD.is_held).limit(1), _HoldRow
+)
+_named = (
+    func.unnest(
+        bindparam("user_ids", type_=ARRAY(Uuid)), bindparam("session_ids", type_=ARRAY(Uuid))
+    )
+    .table_valued(column("user_id", Uuid), column("session_id", Uuid), name="named")
+    .render_derived()
+)
+_STANDING = statement(
+    select(
+        _named.c.user_id,
+        _named.c.session_id,
+        func.coalesce(_HOLD.is_held, literal(False)).label("is_held"),
+        select(literal(1))
+        .where(ERASED.table.c.user_id == _named.c.user_id)
+        .exists()
+        .label("is_erased"),
+    ).select_from(
+        _named.outerjoin(
+            LEGAL_HOLDS,
+            and_(_HOLD.user_id == _named.c.user_id, _HOLD.session_id == _named.c.session_id),
+        )
+    ),
+    StandingRow,
 )
 FORGET_HOLDS = statement(
     delete(LEGAL_HOLDS).where(_HOLD.user_id == _PERSON).returning(_HOLD.session_id), _HoldRow
@@ -76,6 +124,16 @@ class LegalHolds:
             (ERASED.hold, parameters), (_NOTE, parameters), (ERASED.find, parameters)
         )
         return not erased
+
+    async def standings(self, sessions: Sequence[tuple[UUID, UUID]]) -> Sequence[StandingRow]:
+        """What is known of holds on sessions, each by person and session, in the same order."""
+        named = {
+            "user_ids": [person for person, _ in sessions],
+            "session_ids": [session for _, session in sessions],
+        }
+        rows = await self._database.all(_STANDING, named)
+        by_name = {(row.user_id, row.session_id): row for row in rows}
+        return [by_name[one] for one in sessions]
 
 
 async def is_held_within(connection: Connection, person: UUID) -> bool:

@@ -152,6 +152,18 @@ class Users:
         )
         return users_pb2.HoldSessionResponse(erased=not noted)
 
+    async def DescribeHolds(
+        self, request: users_pb2.DescribeHoldsRequest, _context: object
+    ) -> users_pb2.DescribeHoldsResponse:
+        """What is known of legal holds on sessions."""
+        named = [(UUID(one.user_id), UUID(one.session_id)) for one in request.sessions]
+        return users_pb2.DescribeHoldsResponse(
+            holds=[
+                users_pb2.HoldStanding(held=row.is_held, settled=not row.is_erased)
+                for row in await self._holds.standings(named)
+            ]
+        )
+
     async def WatchMe(
         self, request: users_pb2.WatchMeRequest, _context: object
     ) -> AsyncIterator[bytes]:

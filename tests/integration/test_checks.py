@@ -17,9 +17,12 @@ from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
 
 from local.stack import Stack, free_ports
 from services import SERVICES
+from services.runtime.identity import user_id_of
+from services.runtime.settings import DEVELOPMENT_ISSUER
 from tests.integration.calls import ABSENT, MakePerson, Person
 from tests.integration.commands import run_command
 from tests.integration.eventually import eventually, owed
+from tests.integration.holding import hold_command
 
 
 @pytest.fixture(scope="module")
@@ -155,23 +158,47 @@ def test_a_count_that_sessions_know_wrongly_is_reported(
         assert line.endswith(found)
 
 
-def test_a_legal_hold_that_the_two_do_not_agree_on_is_reported(
+def test_a_legal_hold_that_the_three_do_not_agree_on_is_reported(
     own_stack: Stack, person: MakePerson
 ) -> None:
     alice = person("alice")
-    spoken, silent = alice.new_session(), alice.new_session()
+    whose = user_id_of(DEVELOPMENT_ISSUER, "alice")
+    spoken, silent, released = (alice.new_session() for _ in range(3))
     alice.say(spoken, "one")
+    for command in ("hold", "release"):
+        hold_command(own_stack, command, (whose, released))
+    alice.call("DELETE", f"/v1/sessions/{released}")
     update = "UPDATE {} SET is_held = {} WHERE session_id = %s"
     for session, table, found in (
-        (spoken, "messages.conversations", "1, expected 0"),
-        (spoken, "sessions.sessions", "0, expected 1"),
-        (silent, "sessions.sessions", "0, expected 1"),
+        (spoken, "messages.conversations", ["1, expected 0"]),
+        # Neither messages nor users knows of it.
+        (spoken, "sessions.sessions", ["0, expected 1", "0, expected 1"]),
+        (silent, "sessions.sessions", ["0, expected 1", "0, expected 1"]),
+        # It keeps its person, for nothing.
+        (released, "users.legal_holds", ["1, expected 0"]),
     ):
         change, back = (update.format(table, held) for held in ("true", "false"))
         with _tampered(own_stack, change, back, UUID(session)):
-            (line,) = _differences(own_stack, "sessions")
-        assert line.startswith(f"{session}/")
-        assert line.endswith(found)
+            told = _differences(own_stack, "sessions")
+        assert all(line.startswith(f"{session}/") for line in told)
+        assert [line.rpartition(": ")[2] for line in told] == found
+
+
+def test_a_legal_hold_that_users_lost_and_would_erase_its_person_in_spite_of_is_reported(
+    own_stack: Stack, person: MakePerson
+) -> None:
+    name = f"held-{uuid4()}"
+    session = person(name).new_session()
+    whose = user_id_of(DEVELOPMENT_ISSUER, name)
+    hold_command(own_stack, "hold", (whose, session))
+    eventually(lambda: owed(own_stack) == 0)
+    with psycopg.connect(own_stack.admin_url, autocommit=True) as database:
+        database.execute("DELETE FROM users.legal_holds WHERE session_id = %s", [UUID(session)])
+    assert _differences(own_stack, "sessions") == [f"{session}/{whose}: 0, expected 1"]
+    # Told once more, they have it again.
+    hold_command(own_stack, "hold", (whose, session))
+    eventually(lambda: owed(own_stack) == 0)
+    assert _differences(own_stack, "sessions") == []
 
 
 def test_what_is_left_of_a_deleted_session_is_reported_by_both(
@@ -228,6 +255,7 @@ def test_what_is_still_owed_and_what_changes_meanwhile_is_no_difference(
     [
         ("users", "sessions_address"),
         ("sessions", "messages_address"),
+        ("sessions", "users_address"),
         ("messages", "sessions_address"),
     ],
 )
