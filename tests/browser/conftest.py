@@ -25,6 +25,10 @@ BeginReply = Callable[[Tab, str], Awaitable[Reply]]
 _REMEMBER = """if (sessionStorage.getItem("inglenook.person") === null) {
     sessionStorage.setItem("inglenook.person", "%s");
 }"""
+# What is waited for comes, on a machine that does other things too; how long it takes says nothing.
+_PATIENCE = 60_000
+expect.set_options(timeout=_PATIENCE)
+
 _QUIET = (
     "--no-sandbox",
     "--disable-gpu",

@@ -1,5 +1,7 @@
 """A person at a tab: what they do and what they see, in the words of the page."""
 
+from datetime import UTC, datetime, timedelta
+
 from playwright.async_api import Dialog, Locator, Page, expect
 
 
@@ -48,6 +50,18 @@ class Tab:
         await self.new_conversation.click()
         await self.page.wait_for_url(lambda url: url != before and "/conversations/" in url)
         await expect(self.field).to_be_focused()
+
+    async def stop_time(self) -> None:
+        """From now on no time passes in the page but what `let_pass` lets, until it goes on."""
+        await self.page.clock.install()
+        # The clock must not be there yet, and no stream takes this for a silence.
+        await self.page.clock.pause_at(datetime.now(UTC) + timedelta(seconds=20))
+
+    async def let_pass(self, seconds: int) -> None:
+        await self.page.clock.run_for(seconds * 1000)
+
+    async def let_time_go_on(self) -> None:
+        await self.page.clock.resume()
 
     async def choose(self, what: str) -> None:
         """Chooses from the menu of the conversation."""

@@ -19,7 +19,7 @@ from tests.browser.person import Tab, asked
 
 @pytest.fixture(scope="module")
 def clerk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClerkApplication]:
-    with closing(ClerkApplication(tmp_path_factory.mktemp("clerk"), lifetime=3)) as application:
+    with closing(ClerkApplication(tmp_path_factory.mktemp("clerk"), lifetime=6)) as application:
         yield application
 
 
@@ -100,9 +100,7 @@ async def test_who_would_lose_what_is_not_sent_by_signing_in_again_is_asked_firs
     await tab.begin()
     await tab.page.keyboard.type("Not sent yet.")
     clerk.end_sessions()
-    await expect(tab.page.get_by_text("This leaves the page: copy first")).to_be_visible(
-        timeout=30_000
-    )
+    await expect(tab.page.get_by_text("This leaves the page: copy first")).to_be_visible()
     sign_in = tab.page.get_by_role("button", name="Sign in")
     questions = await asked(tab, accept=False, by=sign_in)
     assert questions == ["You wrote something that is not sent. Leave and lose it?"]

@@ -23,18 +23,13 @@ async def test_both_tabs_converge_after_the_server_died_in_the_middle_of_a_reply
     for tab in (alice, other):
         await tab.sees("Once upon a time")
     await asyncio.to_thread(stack.kill, "messages")
-    await expect(alice.page.get_by_text("The connection is lost").or_(alice.field)).to_be_visible()
     await alice.write("Are you there?")
     await expect(alice.page.get_by_text("Waiting to be sent")).to_be_visible()
     await asyncio.to_thread(stack.start_again, "messages")
     reply.vanish()
     for tab in (alice, other):
-        await expect(tab.messages).to_have_text(
-            ["Once upon a time", "Are you there?"], timeout=60_000
-        )
-        await expect(tab.page.get_by_text("This reply was cut off here")).to_be_visible(
-            timeout=60_000
-        )
+        await expect(tab.messages).to_have_text(["Once upon a time", "Are you there?"])
+        await expect(tab.page.get_by_text("This reply was cut off here")).to_be_visible()
 
 
 async def test_what_is_said_offline_waits_and_is_sent_once(open_tab: OpenTab) -> None:

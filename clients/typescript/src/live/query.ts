@@ -39,7 +39,10 @@ export const LIVE_OPTIONS: LiveOptions = {
 // A heartbeat may be late by the network and by a machine that was busy.
 const SILENCE_FACTOR = 2.5;
 
-/** The ends that are part of the contract: another replica answers, a fresh token is at hand. */
+/**
+ * The ends that are part of the contract: another replica answers, a fresh token is at hand. They are
+ * followed at once, and told only when that did not help: a token may take its time to come.
+ */
 function isForeseen(error: InglenookError): boolean {
   return (
     error.reason === "SERVER_STOPPING" ||
@@ -125,15 +128,16 @@ export class LiveQuery<State extends FeedState, Of extends Frame = Frame> {
       if (closed.aborted || error === undefined) {
         continue;
       }
+      const isTrouble = failures > 1 || !isForeseen(error);
       if (error.reason === "RESUME_TOKEN_INVALID") {
         this.#show({ state: this.#feed.empty, status: "loading", error });
       } else if (error.remedy === "change") {
         this.#show({ status: "failed", error });
         return;
-      } else {
+      } else if (isTrouble) {
         this.#show({ status: this.#presence.online ? "reconnecting" : "offline", error });
       }
-      if (failures > 1 || !isForeseen(error)) {
+      if (isTrouble) {
         const wait = backoff(failures, this.#options.backoff);
         await this.#sleep(Math.max(wait, error.retryDelay ?? 0), closed);
       }
