@@ -188,16 +188,19 @@ class Sessions:
     ) -> sessions_pb2.DeleteSessionResponse:
         """Deletes a session."""
         session_id = UUID(request.session_id)
-        deleted = await self._deletions.delete(person(), session_id)
-        if deleted is not None:
-            self.tell_deleted(deleted)
-            return sessions_pb2.DeleteSessionResponse()
-        row = await self._store.get(person(), session_id)
-        if row is None:
-            raise session_not_found()
-        if row.delete_time is None:
-            raise conversation_held()
-        return sessions_pb2.DeleteSessionResponse()
+        while True:
+            deleted = await self._deletions.delete(person(), session_id)
+            if deleted is not None:
+                self.tell_deleted(deleted)
+                return sessions_pb2.DeleteSessionResponse()
+            row = await self._store.get(person(), session_id)
+            if row is None:
+                raise session_not_found()
+            if row.delete_time is not None:
+                return sessions_pb2.DeleteSessionResponse()
+            if row.is_held:
+                raise conversation_held()
+            # It was opened meanwhile, or the hold that kept it lifted.
 
     def tell_deleted(self, deleted: SessionRow) -> None:
         """Tells whoever watches, and soon the other services, of a session that was deleted."""
@@ -268,15 +271,18 @@ class Sessions:
                 yield response
 
     async def _change(self, session_id: UUID, change: SessionChange) -> sessions_pb2.Session:
-        changed = await self._store.change(person(), session_id, change)
-        if changed is not None:
-            return await self._announced(changed)
-        row = await self._require(session_id)
-        if change.title is not None and row.is_held:
-            raise conversation_held()
-        if change.expected_version in (None, row.version) and row.state == change.state:
-            raise _state_wrong(change.state)
-        raise etag_stale()
+        while True:
+            changed = await self._store.change(person(), session_id, change)
+            if changed is not None:
+                return await self._announced(changed)
+            row = await self._require(session_id)
+            if change.title is not None and row.is_held:
+                raise conversation_held()
+            if change.expected_version not in (None, row.version):
+                raise etag_stale()
+            if change.expected_state is not None and row.state != change.expected_state:
+                raise _state_wrong(change.expected_state)
+            # What stood in the way does not any more.
 
     async def _require(self, session_id: UUID) -> SessionRow:
         row = await self._store.get(person(), session_id)
@@ -357,8 +363,8 @@ def _too_many_sessions(most: int) -> Refusal:
     )
 
 
-def _state_wrong(wanted: int) -> Refusal:
-    completing = wanted == SessionState.SESSION_STATE_COMPLETED
+def _state_wrong(expected: int) -> Refusal:
+    completing = expected == SessionState.SESSION_STATE_ACTIVE
     return Refusal(
         grpc.StatusCode.FAILED_PRECONDITION,
         Reason.REASON_SESSION_STATE_WRONG,
