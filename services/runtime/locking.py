@@ -13,8 +13,6 @@ from uuid import UUID
 
 import grpc
 from inglenook.errors.v1.errors_pb2 import Reason
-from psycopg import OperationalError
-from psycopg_pool import PoolClosed, PoolTimeout
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -159,7 +157,7 @@ class Locks:
             await asyncio.sleep(_POLL_SECONDS)
             try:
                 await self.read()
-            except (OperationalError, PoolTimeout, PoolClosed):
+            except Exception:  # noqa: BLE001 - whatever it is, who is locked meanwhile must be known
                 if not fails:
                     _log.warning("who is locked cannot be read; trying again", exc_info=True)
                 fails = True

@@ -4,16 +4,15 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
-import psycopg
 import pytest
-from sqlalchemy import MetaData, create_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy import MetaData
 
 from local.stack import Stack
 from services.runtime.database import Database
 from services.runtime.encryption.data_key_table import DataKeyTable
 from tests.integration.encryption.books import Books, CountedKeyFile
 from tests.integration.encryption.keepers import KEEPERS, Keeper
+from tests.integration.schemas import tables_of
 
 
 @pytest.fixture
@@ -21,17 +20,9 @@ async def books(stack: Stack, tmp_path: Path) -> AsyncIterator[Books]:
     schema = f"keys_{uuid4().hex}"
     metadata = MetaData(schema=schema)
     table = DataKeyTable(metadata, scope=("session_id", "user_id"))
-    engine = create_engine(
-        "postgresql+psycopg://",
-        creator=lambda: psycopg.connect(stack.admin_url),
-        poolclass=NullPool,
-    )
-    with psycopg.connect(stack.admin_url, autocommit=True) as admin:
-        admin.execute(f"CREATE SCHEMA {schema}".encode())
-        metadata.create_all(engine)
+    with tables_of(stack, metadata) as admin:
         async with Database(stack.admin_url, pool_size=8, name="keys test") as database:
             yield Books(schema, table, database, admin, CountedKeyFile(tmp_path / "keys.json"))
-        admin.execute(f"DROP SCHEMA {schema} CASCADE".encode())
 
 
 @pytest.fixture(params=KEEPERS)
