@@ -11,8 +11,6 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from psycopg import Error
-
 from services.runtime.background import ended
 from services.runtime.database import Connection, Database, giving_up_after
 
@@ -40,7 +38,7 @@ async def lead(
                 await _wait_for_lock(connection, purpose)
                 _log.info("this process leads", extra={"purpose": purpose})
                 await _work_while_connected(connection, work)
-        except (Error, OSError):
+        except Exception:  # noqa: BLE001 - whatever it is, somebody must lead
             _log.warning("leadership was lost; trying again", exc_info=True)
         await asyncio.sleep(_TRY_AGAIN_SECONDS)
 
@@ -62,6 +60,7 @@ async def _work_while_connected(
 
     Raises:
         psycopg.Error: it broke.
+        Exception: what the work failed of.
     """
     working = asyncio.create_task(work(), name="leader's work")
     try:
@@ -71,7 +70,9 @@ async def _work_while_connected(
                 await connection.execute(b"SELECT 1")
             done, _ = await asyncio.wait([working], timeout=_SIGN_OF_LIFE_SECONDS)
             if done:
-                working.result()
+                # One that ends as cancelled was not told to: this is the only one to tell it.
+                if not working.cancelled():
+                    working.result()
                 raise RuntimeError("a leader's work ended by itself")
     finally:
         await ended(working)

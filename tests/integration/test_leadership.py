@@ -7,6 +7,7 @@ from uuid import uuid4
 import psycopg
 
 from local.stack import Stack
+from services.runtime.background import ended
 from services.runtime.database import Database
 from services.runtime.leadership import lead
 
@@ -45,3 +46,28 @@ async def test_a_leader_who_is_told_to_stop_while_its_connection_breaks_stops(st
         may_end.set()
         await asyncio.wait([leading], timeout=10)
         assert leading.cancelled()
+
+
+async def test_work_that_fails_is_begun_again(stack: Stack) -> None:
+    name = f"test {uuid4()}"
+    begun: list[str] = []
+    works = asyncio.Event()
+
+    async def work() -> None:
+        begun.append(name)
+        match len(begun):
+            case 1:
+                raise RuntimeError("a fault")
+            case 2:
+                raise asyncio.CancelledError
+            case 3:
+                return
+        works.set()
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(GUARD), Database(stack.admin_url, pool_size=1, name=name) as db:
+        leading = asyncio.create_task(lead(db, name, work))
+        working = asyncio.create_task(works.wait())
+        await asyncio.wait([leading, working], return_when=asyncio.FIRST_COMPLETED)
+        assert works.is_set()
+        await ended(leading, working)
