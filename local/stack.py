@@ -171,16 +171,19 @@ class Stack:
         self.processes.stop(name)
         self.start_again(name)
 
-    def start_again(self, name: str) -> None:
-        """Starts a process that was stopped or killed, and waits until the stack is ready."""
-        if name == "gateway":
-            self.processes.start(self.gateway())
-        elif name == "postgres" and self.postgres is not None:
-            self.postgres.start()
-        else:
-            self.processes.start(self.service(name))
+    def start_again(self, *names: str) -> None:
+        """Starts processes that were stopped or killed, and waits until the stack is ready."""
+        for name in names:
+            if name == "gateway":
+                self.processes.start(self.gateway())
+            elif name == "postgres" and self.postgres is not None:
+                self.postgres.start()
+            else:
+                self.processes.start(self.service(name))
+        for name in names:
             # The gateway may not have noticed yet that the one before is gone.
-            self.processes.wait_until_ready(name, _READY_SECONDS)
+            if name in PROGRAMS:
+                self.processes.wait_until_ready(name, _READY_SECONDS)
         self._wait_until_ready()
 
     def _start(self) -> None:

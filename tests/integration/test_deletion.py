@@ -132,8 +132,7 @@ def test_a_pointer_is_cleared_also_when_the_users_service_comes_back_later(
     stack.kill("users")
     alice.call("DELETE", f"/v1/sessions/{session}")
     stack.kill("sessions")
-    stack.processes.start(stack.service("sessions"))
-    stack.start_again("users")
+    stack.start_again("sessions", "users")
     eventually(lambda: owed(stack) == 0)
     pointer = "SELECT current_session_id FROM users.users WHERE user_id = %s"
     assert rows(stack, pointer, user_id_of(DEVELOPMENT_ISSUER, name)) == [(None,)]
@@ -250,7 +249,6 @@ def test_a_deletion_reaches_the_messages_when_they_come_back(
     stack.kill("messages")
     alice.call("DELETE", f"/v1/sessions/{session}")
     stack.kill("sessions")
-    stack.processes.start(stack.service("sessions"))
-    stack.start_again("messages")
+    stack.start_again("sessions", "messages")
     eventually(lambda: _is_purged(stack, session))
     eventually(lambda: owed(stack) == 0)

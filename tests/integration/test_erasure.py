@@ -234,10 +234,7 @@ def test_an_erasure_ends_in_every_service_whichever_was_down(
     stack.kill("sessions")
     assert not _erase(someone)["complete"]
     stack.kill("users")
-    for service in SERVICES:
-        stack.start_again(service) if service == "messages" else stack.processes.start(
-            stack.service(service)
-        )
+    stack.start_again(*SERVICES)
     eventually(lambda: tables_with(stack, "user_id", owner) == MEMORY)
     receipt = _erase(someone)
     assert (receipt["complete"], receipt["sessions"], receipt["messages"]) == (True, "4", "6")
