@@ -119,12 +119,28 @@ _all_marked = (
     .cte("marked")
 )
 _MARK_ALL = statement(select(_all_marked).add_cte(OUTBOX.owing(PURGE, _all_marked)), _ErasedRow)
+# In the order in which a rotation locks.
+_all_keys = (
+    select(_KEY.session_id, _KEY.user_id, _KEY.key_id)
+    .select_from(
+        DATA_KEYS.table.join(
+            CONVERSATIONS,
+            and_(
+                _KEY.session_id == _CONVERSATION.session_id, _KEY.user_id == _CONVERSATION.user_id
+            ),
+        )
+    )
+    .where(_CONVERSATION.user_id == PERSON)
+    .order_by(_KEY.session_id, _KEY.user_id, _KEY.key_id)
+    .with_for_update(of=DATA_KEYS.table)
+    .cte("all_keys")
+)
 _ERASE_ALL_KEYS = statement(
     delete(DATA_KEYS.table)
     .where(
-        _KEY.session_id == _CONVERSATION.session_id,
-        _KEY.user_id == _CONVERSATION.user_id,
-        _CONVERSATION.user_id == PERSON,
+        _KEY.session_id == _all_keys.c.session_id,
+        _KEY.user_id == _all_keys.c.user_id,
+        _KEY.key_id == _all_keys.c.key_id,
     )
     .returning(_KEY.key_id),
     KeyIdRow,

@@ -1,9 +1,11 @@
 """An erased person is gone from every service, for good, and gets a receipt."""
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -20,11 +22,22 @@ from contract.folders import DESCRIPTORS
 from contract.methods import load_methods
 from local.stack import Stack
 from services import SERVICES
+from services.messages.erasing import Erasing
+from services.messages.tables import DATA_KEYS
+from services.runtime.database import Database
+from services.runtime.encryption.data_keys import DataKeys
+from services.runtime.encryption.key_file import KeyFile, make_key_file
 from services.runtime.identity import user_id_of
 from services.runtime.jwks import read_signing_key
 from services.runtime.settings import DEVELOPMENT_ISSUER
 from tests.integration.calls import MakePerson, Person, Refused, refusal_in, refusal_over_grpc
-from tests.integration.eventually import eventually, owed, rows, tables_with
+from tests.integration.eventually import (
+    eventually,
+    owed,
+    rows,
+    tables_with,
+    waits_for_a_lock,
+)
 
 ERASED = Refused("PERMISSION_DENIED", "PERSON_ERASED")
 MEMORY = {"users.erased_people": 1, "users.receipts": 1}
@@ -308,3 +321,38 @@ def test_an_export_has_everything_and_another_person_can_import_it(
         path = f"/v1/sessions/{session['sessionId']}/messages"
         theirs = [one["content"] for one in heir.call("GET", path)["messages"]]
         assert theirs == [one["content"] for one in alice.call("GET", path)["messages"]]
+
+
+async def test_an_erasure_and_a_rotation_do_not_wait_for_each_other_in_a_circle(
+    stack: Stack, tmp_path: Path
+) -> None:
+    owner, sessions = uuid4(), sorted([uuid4(), uuid4()])
+    url = stack.service("messages").environment["INGLENOOK_DATABASE_URL"]
+    make_key_file(tmp_path / "keys.json")
+    key = "SELECT 1 FROM messages.data_keys WHERE session_id = %s FOR UPDATE"
+    with psycopg.connect(stack.admin_url) as rotating:
+        # Stored in another order than that in which a rotation takes them.
+        for session in reversed(sessions):
+            rotating.execute(
+                "INSERT INTO messages.conversations (session_id, user_id, last_sequence,"
+                " message_count, revision, create_time) VALUES (%s, %s, 0, 0, 0, now())",
+                (session, owner),
+            )
+            rotating.execute(
+                "INSERT INTO messages.data_keys (session_id, user_id, key_id, kek_id, wrapped,"
+                " create_time) VALUES (%s, %s, %s, 'kek', '', now())",
+                (session, owner, uuid4()),
+            )
+        rotating.commit()
+        rotating.execute(key.encode(), (sessions[0],))
+        async with Database(url, pool_size=1, name="an erasure") as database:
+            keys = DataKeys(database, DATA_KEYS, KeyFile(tmp_path / "keys.json"))
+            erasing = asyncio.create_task(
+                Erasing(database, keys, lambda *_: None).erase_person(owner)
+            )
+            await asyncio.to_thread(eventually, lambda: waits_for_a_lock(stack, "an erasure"))
+            rotating.execute(f"{key} NOWAIT".encode(), (sessions[1],))
+            rotating.commit()
+            erased = await erasing
+    assert len(erased.key_ids) == len(sessions)
+    eventually(lambda: tables_with(stack, "user_id", owner) == {"messages.erased_people": 1})
