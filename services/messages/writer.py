@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
-from psycopg import Error, OperationalError
+from psycopg import OperationalError
 
 from services.messages.appends import (
     APPEND_ALL,
@@ -161,10 +161,8 @@ class Writer:
                 BATCH_SECONDS.time(),
             ):
                 stored = await self._store(batch)
-        except OperationalError as error:
-            _fail(batch, error)
-        except Error as error:
-            if len(batch) == 1:
+        except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits is told
+            if len(batch) == 1 or isinstance(error, OperationalError):
                 _fail(batch, error)
                 return
             # Nothing of it was stored. One write must not be the others' ruin: in halves, and
@@ -182,7 +180,7 @@ class Writer:
         """Stores a batch; None for what was not stored, see `Append` and `Growth`.
 
         Raises:
-            psycopg.Error: none was stored, unless the connection broke before the answer came.
+            Exception: none was stored, unless the connection broke before the answer came.
         """
         appends = [write for write in batch if isinstance(write, Append)]
         growths = [write for write in batch if isinstance(write, Growth)]
@@ -219,7 +217,10 @@ class Writer:
             if row is not None:
                 got[write.conversation].append((write, row))
         for conversation, written in got.items():
-            self._committed(conversation, written)
+            try:
+                self._committed(conversation, written)
+            except Exception:  # noqa: BLE001 - it is stored; who watches finds it by looking
+                _log.exception("watchers were not told of what was stored")
 
 
 def _fail(batch: Sequence[Write], error: Exception) -> None:
