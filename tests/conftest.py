@@ -12,6 +12,7 @@ import hypothesis
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
+import local.stack
 from contract.folders import ROOT
 from local.stack import Stack, free_ports
 from services.runtime.jwks import write_signing_key
@@ -25,6 +26,13 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 # How long an example takes says nothing of the code on a machine that does other things too.
 hypothesis.settings.register_profile("inglenook", deadline=None)
 hypothesis.settings.load_profile("inglenook")
+
+# Files run beside each other, in as many processes: none may draw a port that another has drawn and
+# does not listen on yet, or not at the moment.
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _WORKERS
+_EACH = len(local.stack._PORTS) // _WORKERS
+local.stack._PORTS = local.stack._PORTS[_WORKER * _EACH : (_WORKER + 1) * _EACH]
 
 _RESPONDERS_ISSUER = "inglenook-responders"
 

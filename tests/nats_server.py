@@ -9,6 +9,8 @@ from pathlib import Path
 
 import nkeys
 
+from local.stack import free_ports
+
 _DEADLINE_SECONDS = 30.0
 
 
@@ -17,7 +19,7 @@ class NatsServer:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._port = -1
+        self._port = free_ports().gateway
         self._process: subprocess.Popen[bytes] | None = None
         self.credentials = folder / "user.nk"
         seed = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)
