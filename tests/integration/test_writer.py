@@ -25,9 +25,11 @@ from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
 from inglenook.sessions.v1.sessions_pb2 import CreateSessionRequest
 from inglenook.sessions.v1.sessions_pb2_grpc import SessionsServiceStub
 
-from local.stack import Stack
+from local.stack import Stack, free_ports
 from services.runtime.database import Database
 from tests.integration.calls import ABSENT, Refused, refusal_over_grpc
+from tests.integration.replicas import start_replica
+from tests.integration.telemetry.scraping import scrape
 
 NOT_FOUND = Refused("NOT_FOUND", "SESSION_NOT_FOUND")
 REUSED = Refused("ALREADY_EXISTS", "ID_REUSED")
@@ -86,8 +88,8 @@ class Writers:
             await call
         return refusal_over_grpc(refused.value)
 
-    async def all(self, person: str, session: str) -> list[Message]:
-        messages = self._stub(MessagesServiceStub, self._stack.ports.messages)
+    async def all(self, person: str, session: str, *, port: int = 0) -> list[Message]:
+        messages = self._stub(MessagesServiceStub, port or self._stack.ports.messages)
         found: list[Message] = []
         request = ListMessagesRequest(
             session_id=session, page_size=200, order=Order.ORDER_OLDEST_FIRST
@@ -105,6 +107,35 @@ async def writers(stack: Stack) -> AsyncIterator[Writers]:
     writing = Writers(stack)
     yield writing
     await writing.close()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A process that shows its metrics."""
+
+    port: int
+    address: str
+    """Where it shows them."""
+
+    async def until_waiting(self, writes: int) -> None:
+        """Waits until so many writes wait in it."""
+        async with asyncio.timeout(60):
+            while await self._waiting() != writes:  # noqa: ASYNC110 - no event tells of it
+                await asyncio.sleep(0.02)
+
+    async def _waiting(self) -> float:
+        shown = await asyncio.to_thread(scrape, self.address)
+        return shown.value("inglenook_writer_waiting")
+
+
+@pytest.fixture
+def measured(stack: Stack) -> Iterator[Measured]:
+    ports = free_ports()
+    address = ports.address("users")
+    process = start_replica(stack, ports.messages, metrics_listen=address)
+    yield Measured(ports.messages, address)
+    process.terminate()
+    assert process.wait(60) == 0
 
 
 @contextmanager
@@ -143,8 +174,9 @@ def transactions(stack: Stack, message_ids: list[str]) -> set[str]:
 
 
 async def test_what_waits_is_written_in_one_transaction_whosever_it_is(
-    stack: Stack, writers: Writers
+    stack: Stack, writers: Writers, measured: Measured
 ) -> None:
+    port = measured.port
     people = ["alice", "bob", "carol"]
     sessions = {person: [await writers.session(person) for _ in range(4)] for person in people}
     busy_sessions = [await writers.session("alice") for _ in range(2)]
@@ -152,19 +184,24 @@ async def test_what_waits_is_written_in_one_transaction_whosever_it_is(
         # Both batches that may be under way wait for a lock: whatever comes now waits together.
         blocked = []
         for number, session in enumerate(busy_sessions, 1):
-            blocked.append(asyncio.ensure_future(writers.append("alice", session, "blocked")))
+            append = writers.append("alice", session, "blocked", port=port)
+            blocked.append(asyncio.ensure_future(append))
             await waiting_for_locks(stack, number)
         ids = [str(uuid4()) for _ in range(36)]
         appends = [
             asyncio.ensure_future(
                 writers.append(
-                    person, sessions[person][number % 4], f"number {number}", message_id=ids[number]
+                    person,
+                    sessions[person][number % 4],
+                    f"number {number}",
+                    message_id=ids[number],
+                    port=port,
                 )
             )
             for number in range(36)
             for person in [people[number % 3]]
         ]
-        await asyncio.sleep(0.5)
+        await measured.until_waiting(len(ids))
     answers = await asyncio.gather(*appends)
     await asyncio.gather(*blocked)
     assert [answer.message.content for answer in answers] == [f"number {n}" for n in range(36)]
@@ -232,17 +269,18 @@ async def test_a_bad_append_fails_alone(stack: Stack, writers: Writers) -> None:
 
 
 async def test_an_append_given_up_while_it_waits_is_not_stored_and_its_repetition_is(
-    stack: Stack, writers: Writers
+    stack: Stack, writers: Writers, measured: Measured
 ) -> None:
     session = await writers.session("alice")
-    message_id = str(uuid4())
+    message_id, port = str(uuid4()), measured.port
     with busy(stack, session):
-        first = asyncio.ensure_future(writers.append("alice", session, "under way"))
+        first = asyncio.ensure_future(writers.append("alice", session, "under way", port=port))
         await waiting_for_locks(stack, 1)
-        given_up = writers.append("alice", session, "given up", message_id=message_id)
-        await asyncio.sleep(0.3)
+        given_up = writers.append("alice", session, "given up", message_id=message_id, port=port)
+        await measured.until_waiting(1)
         given_up.cancel()
-        await asyncio.sleep(0.3)
+        # Asked by the same connection: who answers this knows that the other call was given up.
+        assert len(await writers.all("alice", session, port=port)) == 1
     await first
     contents = [message.content for message in await writers.all("alice", session)]
     assert contents == ["the first", "under way"]
