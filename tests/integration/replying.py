@@ -151,6 +151,12 @@ class Reader:
         self.states: list[int] = []
         self.deltas = 0
 
+    async def until(self, content: str) -> None:
+        """Waits until it has read a text."""
+        async with asyncio.timeout(60):
+            while self.content != content:  # noqa: ASYNC110 - whoever reads tells nobody
+                await asyncio.sleep(0.02)
+
     def apply(self, change: MessageChange) -> None:
         if change.HasField("delta"):
             assert change.delta.offset == len(self.content)
