@@ -20,6 +20,7 @@ from tests.integration.calls import ABSENT, MakePerson, Refused, refusal_over_gr
 from tests.integration.eventually import eventually
 from tests.integration.replying import COMPLETE, GROWING, INTERRUPTED, STOPPED, Reader, Replying
 from tests.integration.responder.conftest import Answering, StartResponder
+from tests.integration.responder.model_server import HANG, ModelServer
 
 Detail = TypeVar("Detail", ErrorInfo, RetryInfo)
 
@@ -39,7 +40,9 @@ async def test_through_the_gateway_a_person_gets_a_reply_that_grows(
     replying: Replying, person: MakePerson
 ) -> None:
     alice = person("alice")
-    alice.say(replying.session, "I am tired tonight.")
+    # What is answered at length, so that it is seen to grow also where that takes its time.
+    said = "Are you a robot?"
+    alice.say(replying.session, said)
     changes, reader = replying.watch(), Reader()
     await anext(changes)
     answer = alice.call("POST", f"/v1/sessions/{replying.session}:reply", {})
@@ -48,23 +51,26 @@ async def test_through_the_gateway_a_person_gets_a_reply_that_grows(
         if reader.states[-1] == COMPLETE:
             break
     message = await replying.get(answer["messageId"])
-    assert reader.content == message.content == reply_to(["I am tired tonight."])
+    assert reader.content == message.content == reply_to([said])
     assert reader.states == [GROWING, COMPLETE]
     assert reader.deltas > 1
     assert (message.role, message.model) == (2, "listener")
 
 
 async def test_the_reply_is_there_when_the_call_returns_and_goes_on_without_it(
-    start_responder: StartResponder,
+    start_responder: StartResponder, model: ModelServer
 ) -> None:
-    answering = start_responder(listener_words_per_second=STEADY)
+    # Of a model that waits until it is let.
+    answering = start_responder(completion_base_url=model.url, completion_model="small-model")
+    model.will("My sister came.", "Tell ", HANG, "me.")
     answering.say("My sister came.")
     message_id = str(uuid4())
     assert await answering.reply(message_id) == message_id
     assert (await answering.replying.get(message_id)).state == GROWING
     await answering.close()
+    model.asked("My sister came.").go_on.set()
     message = await answering.replying.get_when(message_id, state=COMPLETE)
-    assert message.content == reply_to(["My sister came."])
+    assert message.content == "Tell me."
 
 
 async def test_a_repeated_call_finds_its_reply(start_responder: StartResponder) -> None:
@@ -230,11 +236,11 @@ async def test_a_reply_outlives_the_tokens_that_it_is_written_with(
     assert (message.content, message.state) == ("".join(words), COMPLETE)
 
 
-@pytest.mark.parametrize("grace", ["60", "0.1"])
+@pytest.mark.parametrize(("grace", "pace"), [("60", STEADY), ("0.1", SLOW)])
 async def test_a_responder_that_is_told_to_stop_finishes_what_it_can(
-    start_responder: StartResponder, grace: str
+    start_responder: StartResponder, grace: str, pace: str
 ) -> None:
-    answering = start_responder(own=True, listener_words_per_second=STEADY, drain_seconds=grace)
+    answering = start_responder(own=True, listener_words_per_second=pace, drain_seconds=grace)
     answering.say("I am tired tonight, and I do not know why.")
     message_id = await answering.reply()
     await answering.replying.get_when(message_id, longer_than=0)
@@ -249,7 +255,7 @@ async def test_a_responder_that_is_told_to_stop_finishes_what_it_can(
 async def test_what_one_responder_left_unfinished_another_answers_anew(
     start_responder: StartResponder,
 ) -> None:
-    doomed = start_responder(own=True, listener_words_per_second=STEADY)
+    doomed = start_responder(own=True, listener_words_per_second=SLOW)
     other = start_responder(beside=doomed, listener_words_per_second=STEADY)
     doomed.say("My sister came.")
     first = await doomed.reply()
