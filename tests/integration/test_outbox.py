@@ -123,21 +123,22 @@ def test_another_process_relays_when_the_one_that_did_hangs(
     eventually(lambda: _count(alice, session) == 3)
 
 
-@pytest.fixture
-def poison(stack: Stack) -> Iterator[UUID]:
-    """A conversation of which nothing true can be told: its count is below nothing."""
+@contextmanager
+def _owing(stack: Stack, *, messages: int, tries: int) -> Iterator[UUID]:
+    """A conversation with an event that was tried so often; after 16 times it was set aside."""
     session, nobody = uuid4(), uuid4()
     with psycopg.connect(stack.admin_url, autocommit=True) as database:
         database.execute(
             "INSERT INTO messages.conversations (session_id, user_id, last_sequence,"
             " message_count, revision, create_time, activity_time)"
-            " VALUES (%s, %s, 0, -1, 1, now(), now())",
-            (session, nobody),
+            " VALUES (%s, %s, 0, %s, 1, now(), now())",
+            (session, nobody, messages),
         )
         database.execute(
-            "INSERT INTO messages.outbox (session_id, user_id, kind, create_time, due_time, tries)"
-            " VALUES (%s, %s, 'activity', now(), now(), 0)",
-            (session, nobody),
+            "INSERT INTO messages.outbox"
+            " (session_id, user_id, kind, create_time, due_time, tries, set_aside_time)"
+            " VALUES (%s, %s, 'activity', now(), now(), %s, CASE WHEN %s >= 16 THEN now() END)",
+            (session, nobody, tries, tries),
         )
         yield session
         for table in ("outbox", "conversations"):
@@ -145,6 +146,13 @@ def poison(stack: Stack) -> Iterator[UUID]:
                 f"DELETE FROM messages.{table} WHERE session_id = %s".encode(),  # noqa: S608
                 (session,),
             )
+
+
+@pytest.fixture
+def poison(stack: Stack) -> Iterator[UUID]:
+    """A conversation of which nothing true can be told: its count is below nothing."""
+    with _owing(stack, messages=-1, tries=0) as session:
+        yield session
 
 
 def _state(stack: Stack, session: UUID) -> tuple[int, bool]:
@@ -180,19 +188,11 @@ def test_poison_is_set_aside_and_holds_up_no_other(
     assert any("set aside" in line and str(poison) in line for line in log.splitlines())
 
 
-def test_what_was_set_aside_is_delivered_once_it_can_be(stack: Stack, poison: UUID) -> None:
-    eventually(lambda: _state(stack, poison)[0] > 0)
-    with psycopg.connect(stack.admin_url, autocommit=True) as database:
-        database.execute(
-            "UPDATE messages.outbox SET tries = 16, set_aside_time = now() WHERE session_id = %s",
-            (poison,),
-        )
-        database.execute(
-            "UPDATE messages.conversations SET message_count = 0 WHERE session_id = %s", (poison,)
-        )
-    assert _outbox(stack, "messages", "retry") == "Trying 1 again.\n"
-    query = "SELECT 1 FROM messages.outbox WHERE session_id = %s"
-    eventually(lambda: rows(stack, query, poison) == [])
+def test_what_was_set_aside_is_delivered_once_it_can_be(stack: Stack) -> None:
+    with _owing(stack, messages=0, tries=16) as session:
+        assert _outbox(stack, "messages", "retry") == "Trying 1 again.\n"
+        query = "SELECT 1 FROM messages.outbox WHERE session_id = %s"
+        eventually(lambda: rows(stack, query, session) == [])
 
 
 def test_what_was_set_aside_is_told_once_there_is_something_new(
