@@ -25,7 +25,7 @@ def replica(stack: Stack) -> Iterator[int]:
     process = start_replica(stack, port)
     yield port
     process.terminate()
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
 
 
 @pytest.fixture

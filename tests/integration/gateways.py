@@ -20,6 +20,7 @@ from tests.integration.eventually import eventually
 
 _TIMES_TO_TELL = 3
 _PATIENCE_SECONDS = 10
+_ANSWER_SECONDS = 60
 
 
 class Gateway:
@@ -35,10 +36,12 @@ class Gateway:
         )
 
     def answers(self, path: str) -> int | None:
-        """The HTTP status of an answer; None when no connection is accepted."""
+        """The HTTP status of an answer; None when no connection is accepted, or kept."""
+        url = f"{self.url}{path}"
         try:
-            return httpx.get(f"{self.url}{path}", verify=self._trusted).status_code
-        except httpx.ConnectError:
+            return httpx.get(url, verify=self._trusted, timeout=_ANSWER_SECONDS).status_code
+        except (httpx.NetworkError, httpx.RemoteProtocolError):
+            # Whoever stops listening also drops those whom it has not looked at yet.
             return None
 
     def is_alive(self) -> bool:
@@ -75,7 +78,9 @@ class Gateway:
 
     def _admin(self, path: str) -> str:
         transport = httpx.HTTPTransport(uds=str(self._folder / "envoy-admin.sock"))
-        with httpx.Client(transport=transport, base_url="http://envoy") as client:
+        with httpx.Client(
+            transport=transport, base_url="http://envoy", timeout=_ANSWER_SECONDS
+        ) as client:
             return client.get(path).text
 
 

@@ -54,7 +54,7 @@ class Replica:
 
     def stop(self) -> None:
         self._process.terminate()
-        assert self._process.wait(30) == 0
+        assert self._process.wait(60) == 0
 
 
 @contextmanager
@@ -197,7 +197,9 @@ async def test_when_an_http_client_leaves_its_stream_ends_behind_the_gateway_too
     feed = await feed_of(stack, "me")
     limits = httpx.Limits(max_connections=None)
     client = await closing.enter_async_context(
-        httpx.AsyncClient(base_url=stack.url, headers=feed.caller.headers, limits=limits)
+        httpx.AsyncClient(
+            base_url=stack.url, headers=feed.caller.headers, limits=limits, timeout=60
+        )
     )
     async with AsyncExitStack() as streams:
         for _ in range(100):  # The default limit.

@@ -72,7 +72,7 @@ class Narrow:
 
 def stop(process: "Popen[bytes]") -> None:
     process.terminate()
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +262,7 @@ def test_a_refusal_and_the_room_that_there_is_are_the_same_whichever_process_is_
     session = alice.new_session()
     alice.say(session, "So that this process knows what there is.")
     elsewhere = httpx.URL(stack.url)
-    with closing(httpx.Client(base_url=elsewhere, headers=alice.http.headers)) as http:
+    with httpx.Client(base_url=elsewhere, headers=alice.http.headers, timeout=60) as http:
         path = f"/v1/sessions/{session}/messages"
         answers = [http.post(path, json={"content": TEXT}) for _ in range(FITTING + 1)]
         for answer in answers:

@@ -37,7 +37,7 @@ def name() -> str:
 
 
 def test_anyone_can_read_it_and_its_page_runs_nothing(stack: Stack) -> None:
-    with httpx.Client(base_url=stack.url, trust_env=False) as client:
+    with httpx.Client(base_url=stack.url, trust_env=False, timeout=60) as client:
         document = client.get("/v1/openapi.json")
         assert document.headers["content-type"] == "application/json"
         assert document.json() == DOCUMENT

@@ -266,7 +266,7 @@ def test_what_may_be_done_twice_is_tried_at_another_process_and_nothing_else(
         ) as gateway,
     ):
         headers = {"authorization": f"Bearer {stack.token('alice')}"}
-        answer = httpx.request(verb, f"{gateway.url}/v1/me", json={}, headers=headers)
+        answer = httpx.request(verb, f"{gateway.url}/v1/me", json={}, headers=headers, timeout=60)
     assert len(asked) == len(set(asked)) == times
     assert answer.is_success == (times > 1)
 

@@ -73,7 +73,7 @@ def frugal(stack: Stack) -> Iterator[str]:
     process = start_replica(stack, port, search_messages=str(SMALL_BUDGET))
     yield f"127.0.0.1:{port}"
     process.terminate()
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
 
 
 def _start(messages: MessagesServiceStub, who: Metadata, **request: Any) -> Any:  # noqa: ANN401
@@ -350,7 +350,7 @@ async def test_a_stopping_replica_ends_a_search_with_a_token_that_goes_on_elsewh
         begun = Found([await anext(frames)])
         stopping.terminate()
         begun.frames += [frame async for frame in frames]
-    assert stopping.wait(30) == 0
+    assert stopping.wait(60) == 0
     assert begun.token
     rest = await _search(messages, who, query="e", page_size=200, page_token=begun.token)
     assert rest.token == ""

@@ -3,12 +3,12 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import closing
 from itertools import chain
 from typing import Any
 from uuid import uuid4
 
 import grpc
-import httpx
 import psycopg
 import pytest
 from inglenook.messages.v1.messages_pb2 import AppendMessageRequest, WatchMessagesRequest
@@ -205,8 +205,8 @@ def test_a_watch_over_http_is_a_line_of_json_for_each_frame_as_it_happens(
         snapshot, current = json.loads(next(lines)), json.loads(next(lines))
         assert snapshot["changes"][0]["upserted"]["content"] == "before"
         assert current["current"] == {}
-        with httpx.Client(base_url=stack.url, headers=alice.http.headers) as other:
-            other.post(f"/v1/sessions/{session}/messages", json={"content": "after"})
+        with closing(person("alice")) as other:
+            other.say(session, "after")
         assert json.loads(next(lines))["changes"][0]["upserted"]["content"] == "after"
 
 
@@ -224,7 +224,7 @@ async def test_a_stopping_replica_sends_its_watchers_on_and_they_miss_nothing(
     with pytest.raises(grpc.aio.AioRpcError) as ended:
         await watching
     assert refusal_over_grpc(ended.value).reason == "SERVER_STOPPING"
-    assert replica.wait(30) == 0
+    assert replica.wait(60) == 0
     said += await _say(messages, session, alice, range(3, 5))
     await watcher.watch(until=5, port=stack.ports.messages)
     assert watcher.arrived == said

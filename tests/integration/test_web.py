@@ -34,7 +34,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def web(built: Path, reachable_to_all: Path) -> Iterator[httpx.Client]:
     with (
         Stack(reachable_to_all / "home", free_ports(), web=built) as stack,
-        httpx.Client(base_url=stack.url, trust_env=False) as client,
+        httpx.Client(base_url=stack.url, trust_env=False, timeout=60) as client,
     ):
         yield client
 

@@ -36,7 +36,7 @@ class Scrape:
 
 def scrape(address: str) -> Scrape:
     """What is shown at an address."""
-    answer = httpx.get(f"http://{address}/metrics", trust_env=False)
+    answer = httpx.get(f"http://{address}/metrics", trust_env=False, timeout=60)
     assert answer.status_code == 200, answer.text
     return Scrape(answer.text, list(text_string_to_metric_families(answer.text)))
 
