@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from urllib.parse import quote
 import psycopg
 
 from local.environment import inherited_environment
-from local.errors import StackError
+from local.errors import ProcessDiedError, StackError
 from local.home import Home
 from local.lock import locked
 from local.processes import Processes, ProcessSpec
@@ -28,6 +29,11 @@ _PORT = 5432
 # Of a Unix socket's path: 107 on Linux, 103 on macOS.
 _SOCKET_BYTES = 103
 _START_SECONDS = 60.0
+# The processes of a server that was killed end by themselves, once each has noticed. Until then its
+# memory is in use, and another server does not begin.
+_STILL_THERE = "shared memory block"
+_CLEARING_SECONDS = 10.0
+_CLEARING_POLL_SECONDS = 0.1
 _SETTINGS = {
     "listen_addresses": "",
     "port": str(_PORT),
@@ -76,8 +82,7 @@ class EmbeddedPostgres:
         socket_folder = self._make_socket_folder()
         settings = _SETTINGS | {"unix_socket_directories": str(socket_folder)}
         arguments = ["-D", str(self.data), *(f"--{key}={value}" for key, value in settings.items())]
-        self._processes.start(self._program("postgres", arguments))
-        self._processes.wait_until_ready(_NAME, _START_SECONDS)
+        self._run(self._program("postgres", arguments))
         self._make_database()
 
     def stop(self) -> None:
@@ -102,6 +107,20 @@ class EmbeddedPostgres:
         password = quote(self._home.password(role), safe="")
         socket = quote(str(self._socket_folder))
         return f"postgresql://{role}:{password}@/{database}?host={socket}&port={_PORT}"
+
+    def _run(self, server: ProcessSpec) -> None:
+        """Runs the server, once nothing is left of one that was killed."""
+        deadline = time.monotonic() + _CLEARING_SECONDS
+        while True:
+            self._processes.start(server)
+            try:
+                self._processes.wait_until_ready(_NAME, _START_SECONDS)
+            except ProcessDiedError as death:
+                if _STILL_THERE not in str(death) or time.monotonic() > deadline:
+                    raise
+                time.sleep(_CLEARING_POLL_SECONDS)
+            else:
+                return
 
     def _program(self, program: str, arguments: list[str]) -> ProcessSpec:
         return ProcessSpec(

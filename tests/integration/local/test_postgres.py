@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -16,6 +17,7 @@ from local.errors import ProcessDiedError, StackError
 from local.home import Home
 from local.postgres import ADMIN, EmbeddedPostgres, running_postgres
 from local.processes import Processes
+from tests.integration.eventually import eventually
 from tests.integration.local.liveness import alive
 
 # Runs a server in the home that its argument names, tells its URL, and waits.
@@ -101,6 +103,32 @@ def test_a_killed_server_recovers_what_was_committed(reachable: Path) -> None:
         processes.kill("postgres")
         server.start()
         assert _one(server.url(), "SELECT title FROM talk") == "kept"
+    finally:
+        processes.stop_all()
+
+
+def test_a_server_waits_for_what_is_left_of_one_that_was_killed(reachable: Path) -> None:
+    home = Home(reachable)
+    home.prepare()
+    processes = Processes()
+    server = EmbeddedPostgres(home, processes)
+
+    def is_refused() -> bool:
+        return "shared memory block" in (home.logs / "postgres.log").read_text()
+
+    try:
+        server.start()
+        with psycopg.connect(server.url()) as connection, ThreadPoolExecutor(1) as starter:
+            busy = psutil.Process(connection.info.backend_pid)
+            busy.suspend()
+            processes.kill("postgres")
+            starting = starter.submit(server.start)
+            try:
+                eventually(is_refused)
+            finally:
+                busy.resume()
+            starting.result()
+        assert _one(server.url(), "SELECT 1") == 1
     finally:
         processes.stop_all()
 
