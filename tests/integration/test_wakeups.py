@@ -245,3 +245,21 @@ async def test_a_process_starts_before_what_carries_its_wake_ups(tmp_path: Path)
         await asyncio.to_thread(server.start)
         await looked.wait()
     server.stop()
+
+
+async def test_who_stops_while_connecting_to_nats_leaves_no_connection() -> None:
+    has_come, has_gone = asyncio.Event(), asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        has_come.set()
+        await reader.read()
+        has_gone.set()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1") as silent:
+        port = silent.sockets[0].getsockname()[1]
+        carrier = NatsCarrier(f"nats://127.0.0.1:{port}", None, "test")
+        async with asyncio.timeout(GUARD):
+            async with Wakeups(carrier, learn=lambda *_: None, look=lambda: None):
+                await has_come.wait()
+            await has_gone.wait()

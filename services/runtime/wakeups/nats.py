@@ -58,17 +58,8 @@ class NatsCarrier:
 
         client = Client()
         try:
-            await self._connect(client, who, note_end)
-            await client.subscribe(self._subject, cb=take)
-            # Twice: the first may be answered by an answer that was still owed from connecting, and
-            # what is sent before the subscription has arrived would be lost without a sign.
-            await client.flush(_CONNECT_SECONDS)
-            await client.flush(_CONNECT_SECONDS)
-        except (Error, NkeysError, OSError) as error:
-            await client.close()
-            raise CarrierError(f"NATS does not answer ({type(error).__name__})") from error
-        self._client = client
-        try:
+            await self._subscribe(client, who, take, note_end)
+            self._client = client
             yield _until_none(heard)
         finally:
             self._client = None
@@ -96,6 +87,28 @@ class NatsCarrier:
             return {}
         is_jwt = _JWT in self._credentials.read_text()
         return {"user_credentials" if is_jwt else "nkeys_seed": str(self._credentials)}
+
+    async def _subscribe(
+        self,
+        client: Client,
+        who: Mapping[str, Any],
+        take: Callable[[Msg], Awaitable[None]],
+        closed: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Connects a client, and has it take what others send from now on.
+
+        Raises:
+            CarrierError: no server answers, or lets us in.
+        """
+        try:
+            await self._connect(client, who, closed)
+            await client.subscribe(self._subject, cb=take)
+            # Twice: the first may be answered by an answer that was still owed from connecting, and
+            # what is sent before the subscription has arrived would be lost without a sign.
+            await client.flush(_CONNECT_SECONDS)
+            await client.flush(_CONNECT_SECONDS)
+        except (Error, NkeysError, OSError) as error:
+            raise CarrierError(f"NATS does not answer ({type(error).__name__})") from error
 
     async def _connect(
         self, client: Client, who: Mapping[str, Any], closed: Callable[[], Awaitable[None]]
