@@ -91,7 +91,8 @@ _THIS_MESSAGE = and_(IN_CONVERSATION, _MESSAGE.message_id == _ID)
 _BODY = bindparam("body", type_=LargeBinary)
 _HAS_LENGTH = _MESSAGE.length == bindparam("length", type_=Integer)
 _LEASE = func.make_interval(0, 0, 0, 0, 0, 0, LEASE_SECONDS)
-DEADLINE = func.now() + _LEASE
+# From the moment of writing: the transaction may have begun long before, to wait for its turn.
+DEADLINE = func.clock_timestamp() + _LEASE
 
 _is_later = and_(
     IN_CONVERSATION,

@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import grpc
 import psycopg
@@ -22,8 +22,9 @@ from inglenook.messages.v1.messages_pb2 import (
 from psycopg import sql
 
 from local.stack import Stack, free_ports
+from services.messages.growth import LEASE_SECONDS
 from tests.integration.calls import MakePerson, Refused, refusal_over_grpc
-from tests.integration.eventually import eventually, rows
+from tests.integration.eventually import eventually, rows, waits_for_a_lock
 from tests.integration.replicas import start_replica
 from tests.integration.replying import COMPLETE, GROWING, INTERRUPTED, Reader, Replying, read
 
@@ -185,6 +186,27 @@ async def test_a_reply_in_a_deleted_session_goes_with_it_and_holds_up_no_other(
     assert message.content == "so far"
     query = "SELECT 1 FROM messages.message_parts WHERE session_id = %s"
     eventually(lambda: rows(stack, query, gone) == [])
+
+
+async def test_who_waited_to_write_counts_as_alive_from_then_on_and_not_from_before(
+    replying: Replying, stack: Stack
+) -> None:
+    message_id = str(uuid4())
+    call = await replying.begin(message_id, "one")
+    await replying.get_when(message_id, length=3)
+    lock = "SELECT 1 FROM messages.conversations WHERE session_id = %s FOR UPDATE"
+    with psycopg.connect(stack.admin_url) as other:
+        other.execute(lock.encode(), (UUID(replying.session),))
+        await call.write(StreamMessageRequest(text=" two"))
+        await asyncio.to_thread(eventually, lambda: waits_for_a_lock(stack, "messages"))
+        now = other.execute("SELECT clock_timestamp()").fetchone()
+        other.commit()
+    await replying.get_when(message_id, length=7)
+    deadline = "SELECT writer_deadline FROM messages.messages WHERE message_id = %s"
+    assert now is not None
+    assert rows(stack, deadline, message_id)[0][0] >= now[0] + timedelta(seconds=LEASE_SECONDS)
+    await call.done_writing()
+    await call
 
 
 async def test_replies_that_cannot_be_ended_are_put_off_and_keep_no_other_from_its_end(
