@@ -64,7 +64,7 @@ async def run(settings: MessagesSettings) -> None:
         owed_by_messages(database, settings, sessions) as relay,
     ):
         keys = DataKeys(database, DATA_KEYS, provider)
-        await keys.prepare()
+        await database.for_a_start(keys.prepare)
         recorder = AccessRecorder(database, ACCESS_LOG, chain_key(token_key, "messages"))
         store, growth = MessageStore(database), GrowthStore(database)
         quota = Quota(UsageStore(database), settings.bytes_per_person)

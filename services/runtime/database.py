@@ -5,11 +5,12 @@ through SQLAlchemy's engine for each call would cost several times what the data
 """
 
 import asyncio
+import logging
 import os
 import re
 import select
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
@@ -17,7 +18,7 @@ from typing import Any, Generic, TypeVar, cast
 from psycopg import AsyncConnection, AsyncCursor, OperationalError
 from psycopg.errors import TransactionTimeout
 from psycopg.rows import class_row
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from sqlalchemy import ARRAY, LargeBinary, Uuid
 from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
 from sqlalchemy.sql import Executable
@@ -28,6 +29,8 @@ from services.runtime.background import undisturbed
 from services.runtime.patience import AWAY_SECONDS, RECONNECT_SECONDS
 from services.runtime.telemetry.pools import show_pool
 from services.runtime.telemetry.traces import traces
+
+_log = logging.getLogger(__name__)
 
 _DIALECT = psycopg_dialect()  # type: ignore[no-untyped-call]
 _USES = re.compile(r"\b(INSERT INTO|UPDATE|DELETE FROM|FROM|JOIN) (\w+\.\w+)")
@@ -139,6 +142,26 @@ class Database:
 
     async def __aexit__(self, *_exc: object) -> None:
         await self._pool.close(timeout=_CLOSE_SECONDS)
+
+    async def for_a_start(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Does what a service needs before it can serve, which can be done again.
+
+        It is, where the database goes away meanwhile: a service is often started with it.
+
+        Raises:
+            OperationalError: it does not come back for long.
+            PoolTimeout: as before.
+        """
+        now = asyncio.get_running_loop().time
+        until = now() + _OPEN_SECONDS
+        while True:
+            try:
+                return await work()
+            except (OperationalError, PoolTimeout):
+                if now() > until:
+                    raise
+                _log.warning("the database went away while a service starts", exc_info=True)
+            await asyncio.sleep(RECONNECT_SECONDS)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

@@ -128,7 +128,7 @@ class Locks:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "Locks":
-        await self.read()
+        await self._database.for_a_start(self.read)
         self._task = asyncio.create_task(self._read_again_and_again(), name="locks")
         return self
 

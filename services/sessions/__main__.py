@@ -58,7 +58,7 @@ async def run(settings: SessionsSettings) -> None:
         owed_by_sessions(database, settings, messages, users) as relay,
     ):
         keys = DataKeys(database, DATA_KEYS, provider)
-        await keys.prepare()
+        await database.for_a_start(keys.prepare)
         log_key = chain_key(token_key, "sessions")
         recorder = AccessRecorder(database, ACCESS_LOG, log_key)
         retention = Retention(database, log_key, settings.retention_days)

@@ -57,7 +57,7 @@ async def run(settings: UsersSettings) -> None:
         owed_by_users(database, settings, sessions, messages) as relay,
     ):
         keys = DataKeys(database, DATA_KEYS, provider)
-        await keys.prepare()
+        await database.for_a_start(keys.prepare)
         log_key = chain_key(token_key, "users")
         recorder = AccessRecorder(database, ACCESS_LOG, log_key)
         profiles, erasing = Profiles(keys), Erasing(database, relay)

@@ -1,7 +1,7 @@
 """What becomes of a service while the database is away, hangs, or is cut off, and right after."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from inglenook.messages.v1.messages_pb2 import GetMessageRequest
 from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
-from psycopg import OperationalError
+from psycopg import AsyncConnection, OperationalError
 from sqlalchemy import Integer, literal_column, select
 
 from local.stack import Stack, free_ports
@@ -222,6 +222,50 @@ async def test_wake_ups_go_on_after_a_connection_that_hung(
         link.heal()
         await carrier.send("feed=3")
         await carrier.close()
+
+
+@pytest.mark.parametrize("table", ["locked_people", "key_encryption_keys"])
+async def test_a_service_that_loses_the_database_while_it_starts_starts(
+    stack: Stack, link: Proxy, linked_url: str, table: str
+) -> None:
+    port = free_ports().gateway
+    async with (
+        asyncio.timeout(GUARD),
+        await AsyncConnection.connect(stack.admin_url) as holding,
+    ):
+        # Where the start reads this table, it waits.
+        await holding.execute(f"LOCK messages.{table}".encode())
+        starting = asyncio.create_task(
+            asyncio.to_thread(start_replica, stack, port, database_url=linked_url)
+        )
+        lost = await _waiting_since(stack, holding)
+        link.reset()
+        await _waiting_since(stack, holding, but=lost)
+    process = await starting
+    process.terminate()
+    assert await asyncio.to_thread(process.wait, 30) == 0
+
+
+async def _waiting_since(
+    stack: Stack, holding: AsyncConnection, *, but: Container[int] = ()
+) -> set[int]:
+    """The connections of messages that wait for a lock and began after another one, once any do.
+
+    `but` are some that do not count.
+    """
+    query = (
+        b"SELECT waiting.pid FROM pg_stat_activity waiting, pg_stat_activity holding"
+        b" WHERE waiting.application_name = 'messages' AND waiting.wait_event_type = 'Lock'"
+        b" AND holding.pid = %s AND waiting.backend_start > holding.backend_start"
+    )
+    async with await AsyncConnection.connect(stack.admin_url) as looking:
+        await looking.set_autocommit(True)
+        while True:
+            cursor = await looking.execute(query, (holding.info.backend_pid,))
+            found = {pid for (pid,) in await cursor.fetchall() if pid not in but}
+            if found:
+                return found
+            await asyncio.sleep(0.05)
 
 
 async def test_a_service_says_so_while_its_database_does_not_answer(
