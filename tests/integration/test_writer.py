@@ -208,21 +208,6 @@ async def test_what_waits_is_written_in_one_transaction_whosever_it_is(
     assert len(transactions(stack, ids)) == 1
 
 
-async def test_callers_who_come_back_one_by_one_are_written_together(
-    stack: Stack, writers: Writers
-) -> None:
-    sessions = [await writers.session("alice") for _ in range(24)]
-    ids: list[str] = []
-
-    async def talk(session: str) -> None:
-        for number in range(20):
-            ids.append(str(uuid4()))
-            await writers.append("alice", session, f"number {number}", message_id=ids[-1])
-
-    await asyncio.gather(*(talk(session) for session in sessions))
-    assert len(transactions(stack, ids)) < len(ids) / 2
-
-
 async def test_a_batch_that_is_held_up_holds_up_nobody_else(stack: Stack, writers: Writers) -> None:
     held, free = await writers.session("alice"), await writers.session("bob")
     with busy(stack, held):
