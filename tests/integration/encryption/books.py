@@ -80,6 +80,6 @@ async def waits_for_a_lock(books: Books) -> None:
         "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
         " AND query LIKE '%%' || %s || '%%'"
     )
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not books.rows(query, books.schema):  # noqa: ASYNC110 - no event tells of a lock
             await asyncio.sleep(0.01)

@@ -17,6 +17,8 @@ from services.runtime.encryption.vault_transit import VaultTransit
 from tests.integration.encryption import google_kms_server, vault_server
 
 _REGION = "eu-central-1"
+# None of the calls here takes long, unless the machine is busy with something else.
+_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def vault(folder: Path) -> Iterator[Keeper]:
     token.write_text(f"{vault_server.TOKEN}\n")
 
     def provider() -> VaultTransit:
-        return VaultTransit(server.url, token, vault_server.KEY, timeout=2.0)
+        return VaultTransit(server.url, token, vault_server.KEY, timeout=_TIMEOUT)
 
     first = provider()
     yield Keeper(first, provider, first.add, f"vault:transit/{vault_server.KEY}:v9", server.close)
@@ -76,7 +78,7 @@ def aws_kms(_folder: Path) -> Iterator[Keeper]:
         return f"aws-kms:{another}"
 
     def provider() -> AwsKms:
-        return AwsKms(alias, endpoint=endpoint, timeout=2.0)
+        return AwsKms(alias, endpoint=endpoint, timeout=_TIMEOUT)
 
     gone = f"aws-kms:{arn.rpartition('/')[0]}/00000000-0000-4000-8000-000000000000"
     yield Keeper(provider(), provider, add, gone, server.stop)
@@ -88,7 +90,7 @@ def google_kms(_folder: Path) -> Iterator[Keeper]:
     server = google_kms_server.GoogleKmsServer()
 
     def provider() -> GoogleKms:
-        return GoogleKms(google_kms_server.KEY, server.client, timeout=2.0)
+        return GoogleKms(google_kms_server.KEY, server.client, timeout=_TIMEOUT)
 
     first = provider()
     gone = "gcp-kms:projects/p/locations/eu/keyRings/r/cryptoKeys/other/cryptoKeyVersions/1"

@@ -19,6 +19,7 @@ from services.runtime.encryption.data_keys import bound_to
 from services.runtime.encryption.key_file import KeyFile, make_key_file
 from tests.integration.calls import MakePerson, Person
 from tests.integration.encryption.cold import restart
+from tests.integration.eventually import eventually, rows
 
 
 def _command(service: str, *arguments: str) -> list[str]:
@@ -132,21 +133,31 @@ def _wrapped(keys: KeyFile, person: UUID, key_id: UUID) -> tuple[str, bytes]:
 
 def test_a_rotation_killed_half_way_is_finished_by_the_next_run(stack: Stack) -> None:
     path = stack.home.key_file("users")
-    _add_data_keys(stack, path, 10_000)
+    _add_data_keys(stack, path, 2_000)
     old = _active_kek(path)
     _done(stack, "users", "add")
     command = _command("users", "rotate")
     environment = stack.service("users").environment
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as rotating:
-        assert rotating.stdout is not None
-        for line in rotating.stdout:
-            if line.startswith("Re-wrapped "):
-                rotating.kill()
-                break
+    with psycopg.connect(stack.admin_url) as holding:
+        # It comes as far as this data key in the midst of them, and no further.
+        holding.execute(
+            "SELECT 1 FROM users.data_keys WHERE (user_id, key_id) ="
+            " (SELECT user_id, key_id FROM users.data_keys ORDER BY 1, 2 OFFSET 1000 LIMIT 1)"
+            " FOR UPDATE"
+        )
+        with subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, text=True
+        ) as rotating:
+            eventually(lambda: _rewraps(stack) == ["Lock"])
+            rotating.kill()
+            output, _ = rotating.communicate()
+        assert "Re-wrapped " in output
+    # The server ends what it was asked for, also for somebody who is gone.
+    eventually(lambda: _rewraps(stack) == [])
     with psycopg.connect(stack.admin_url) as admin:
         query = "SELECT count(*) FROM users.data_keys WHERE kek_id = %s"
         ((left,),) = admin.execute(query, (old,)).fetchall()
-        assert 0 < left < 10_000
+        assert 0 < left < 2_000
         refused = _keys(stack, "users", "retire", old)
         assert f"{old} still wraps {left:,} data keys: run `keys rotate` first" in refused.stderr
         assert refused.returncode == 1
@@ -154,6 +165,12 @@ def test_a_rotation_killed_half_way_is_finished_by_the_next_run(stack: Stack) ->
         admin.rollback()
         assert admin.execute(query, (old,)).fetchall() == [(0,)]
     _done(stack, "users", "retire", old)
+
+
+def _rewraps(stack: Stack) -> list[str | None]:
+    """What each statement that re-wraps data keys waits for at the moment."""
+    query = "SELECT wait_event_type FROM pg_stat_activity WHERE state = 'active' AND query LIKE %s"
+    return [kind for (kind,) in rows(stack, query, "%UPDATE users.data_keys%unchanged%")]
 
 
 def _active_kek(path: Path) -> str:
