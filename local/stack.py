@@ -33,7 +33,8 @@ _SERVICES_FOLDER = Path(services.__file__).resolve().parent
 _READY_SECONDS = 60.0
 # Below those that systems give to outgoing connections: one of these would soon have the port of a
 # service that is being restarted.
-_PORTS = range(20_000, 32_768)
+PORTS = range(20_000, 32_768)
+_given: set[int] = set()
 PROTO_SERVICES = {
     "users": "inglenook.users.v1.UsersService",
     "sessions": "inglenook.sessions.v1.SessionsService",
@@ -69,9 +70,13 @@ class Ports:
 
 
 def free_ports(*, metrics: bool = False) -> Ports:
-    """Ports that nothing listens on now; with `metrics`, those that show them too."""
+    """Ports that nothing listens on now; with `metrics`, those that show them too.
+
+    None is given twice by a process: it is free until whoever it was given to listens on it.
+    """
     count = len(fields(Ports)) if metrics else len(("gateway", *PROGRAMS))
-    drawn = iter(SystemRandom().sample(_PORTS, len(_PORTS)))
+    left = sorted(set(PORTS) - _given)
+    drawn = iter(SystemRandom().sample(left, len(left)))
     with ExitStack() as open_sockets:
         return Ports(*(_next_free(drawn, open_sockets) for _ in range(count)))
 
@@ -81,6 +86,7 @@ def _next_free(ports: Iterator[int], open_sockets: ExitStack) -> int:
         probe = open_sockets.enter_context(socket.socket())
         with suppress(OSError):
             probe.bind(("127.0.0.1", port))
+            _given.add(port)
             return port
     raise StackError("There is no free port on this machine.")
 

@@ -12,11 +12,11 @@ import hypothesis
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-import local.stack
 from contract.folders import ROOT
 from local.stack import Stack, free_ports
 from services.runtime.jwks import write_signing_key
 from services.runtime.service_tokens import ServiceTokens
+from tests.ports import take_share
 from tests.reachable import reachable_folder
 
 # Tests start processes while gRPC runs in this one. They become other programs at once, and what
@@ -27,12 +27,11 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 hypothesis.settings.register_profile("inglenook", deadline=None)
 hypothesis.settings.load_profile("inglenook")
 
-# Files run beside each other, in as many processes: none may draw a port that another has drawn and
-# does not listen on yet, or not at the moment.
-_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _WORKERS
-_EACH = len(local.stack._PORTS) // _WORKERS
-local.stack._PORTS = local.stack._PORTS[_WORKER * _EACH : (_WORKER + 1) * _EACH]
+# Files run beside each other, in as many processes.
+take_share(
+    int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")),
+    int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")),
+)
 
 _RESPONDERS_ISSUER = "inglenook-responders"
 

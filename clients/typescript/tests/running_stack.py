@@ -4,6 +4,7 @@ A line is a JSON list: what to do, and its arguments by name. The answer is a li
 """
 
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -16,9 +17,12 @@ from services.runtime.identity import user_id_of
 from services.runtime.jwks import write_signing_key
 from services.runtime.service_tokens import ServiceTokens
 from services.runtime.settings import DEVELOPMENT_ISSUER
+from tests.ports import take_share
 from tests.replies import Reply
 
 _RESPONDERS_ISSUER = "inglenook-responders"
+_FILES_AT_ONCE = 64
+"""At most: as many as there are cores, and each has one stack."""
 
 
 class Commands:
@@ -59,6 +63,7 @@ class Commands:
 
 def main() -> None:
     """Serves the test that started this, until it closes the input."""
+    take_share(int(os.environ["VITEST_POOL_ID"]), _FILES_AT_ONCE)
     with tempfile.TemporaryDirectory(prefix="inglenook-client-") as name:
         folder = Path(name)
         # PostgreSQL's own user must get to its data below.

@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,8 @@ def test_people_of_a_given_issuer_are_not_signed_in_by_the_development_issuer(
 def test_free_ports_are_all_different() -> None:
     ports = free_ports()
     assert len({ports.gateway, ports.users, ports.sessions, ports.messages}) == 4
+
+
+def test_no_port_is_given_twice() -> None:
+    given = [port for _ in range(60) for port in asdict(free_ports()).values() if port]
+    assert len(set(given)) == len(given) == 300
