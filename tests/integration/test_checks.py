@@ -23,6 +23,7 @@ from tests.integration.calls import ABSENT, MakePerson, Person
 from tests.integration.commands import run_command
 from tests.integration.eventually import eventually, owed
 from tests.integration.holding import hold_command
+from tests.integration.replicas import reserved_port
 
 
 @pytest.fixture(scope="module")
@@ -266,7 +267,7 @@ def test_a_check_that_cannot_ask_says_so(
     session = alice.new_session()
     alice.say(session, "one")
     alice.call("PUT", "/v1/me/currentSession", {"sessionId": session})
-    nowhere = f"127.0.0.1:{free_ports().gateway}"
-    done = run_command(own_stack, service, "check", **{setting: nowhere})
+    with reserved_port() as nowhere:
+        done = run_command(own_stack, service, "check", **{setting: f"127.0.0.1:{nowhere}"})
     assert done.code == 1
     assert done.told.endswith(f"{service}: another service does not answer: UNAVAILABLE\n")

@@ -31,6 +31,7 @@ from services.runtime.settings import DEVELOPMENT_ISSUER
 from tests.integration.calls import MakePerson, Refused, refusal_in, refusal_over_grpc, wait_for_log
 from tests.integration.gateways import started_gateway
 from tests.integration.key_server import KeyServer
+from tests.integration.replicas import reserved_port
 
 ORIGIN = "https://app.example"
 NEW_PROTO = """
@@ -68,7 +69,7 @@ class _Echo(grpc.GenericRpcHandler):
 
 @pytest.fixture(scope="module")
 def issuers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, SigningKey]]:
-    """Issuers: with keys in a file, at a URL, and where nobody answers any more; and a stranger."""
+    """Issuers: with keys in a file, at a URL, and where nobody answers; and a stranger."""
     folder = tmp_path_factory.mktemp("issuer")
     keys: dict[str, SigningKey] = {
         "by-file": ec.generate_private_key(ec.SECP256R1()),
@@ -77,14 +78,16 @@ def issuers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Sign
         "stranger": ec.generate_private_key(ec.SECP256R1()),
     }
     write_signing_key(folder, "by-file", keys["by-file"])
-    with closing(KeyServer()) as gone:
-        silent = gone.url
-    with closing(KeyServer()) as server:
+    with closing(KeyServer()) as server, reserved_port() as silent:
         server.keys["by-url"] = keys["by-url"]
         trusted = [
             {"issuer": "by-file", "jwks_file": str(folder / "jwks.json"), "audiences": ["app"]},
             {"issuer": "by-url", "jwks_url": server.url, "authorized_parties": ["app"]},
-            {"issuer": "silent", "jwks_url": silent, "audiences": ["app"]},
+            {
+                "issuer": "silent",
+                "jwks_url": f"http://127.0.0.1:{silent}/jwks",
+                "audiences": ["app"],
+            },
         ]
         with pytest.MonkeyPatch.context() as environment:
             environment.setenv("INGLENOOK_ISSUERS", json.dumps(trusted))

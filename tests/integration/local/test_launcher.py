@@ -17,7 +17,9 @@ def test_ctrl_c_stops_all_of_it_and_the_next_run_finds_the_data(reachable: Path)
     _, curl = first.welcome()
     token = curl.rpartition("Bearer ")[2].strip().rstrip("'")
     headers = {"authorization": f"Bearer {token}"}
-    created = httpx.post(f"{first.url}/v1/sessions", headers=headers, json={"title": "kept"})
+    created = httpx.post(
+        f"{first.url}/v1/sessions", headers=headers, json={"title": "kept"}, timeout=30
+    )
     assert created.status_code == 200, created.text
     family = first.family()
     assert len(family) >= 6
@@ -26,7 +28,7 @@ def test_ctrl_c_stops_all_of_it_and_the_next_run_finds_the_data(reachable: Path)
 
     second = Launcher(reachable / "home")
     second.welcome()
-    listed = httpx.get(f"{second.url}/v1/sessions", headers=headers).json()["sessions"]
+    listed = httpx.get(f"{second.url}/v1/sessions", headers=headers, timeout=30).json()["sessions"]
     assert [session["title"] for session in listed] == ["kept"]
     assert second.end(signal.SIGTERM)[0] == 0
 

@@ -12,12 +12,13 @@ import pytest
 from local.stack import Stack, free_ports
 from tests.integration.local.launcher import Launcher
 from tests.integration.local.liveness import alive
+from tests.integration.replicas import reserved_port
 
 
 def _create_session(stack: Stack) -> int:
     headers = {"authorization": f"Bearer {stack.token('alice')}"}
     url = f"{stack.url}/v1/sessions"
-    return httpx.post(url, headers=headers, json={"title": "A talk"}).status_code
+    return httpx.post(url, headers=headers, json={"title": "A talk"}, timeout=30).status_code
 
 
 @pytest.fixture
@@ -51,9 +52,10 @@ def test_a_home_that_cannot_be_made_is_told(reachable: Path) -> None:
     assert "Traceback" not in errors
 
 
-def test_a_database_that_does_not_answer_is_told(reachable: Path, taken: int) -> None:
-    url = f"postgresql://admin:s3cret@127.0.0.1:{taken + 1 if taken < 65535 else 1}/talks"
-    code, _, errors = Launcher(reachable / "home", DATABASE_URL=url).end()
+def test_a_database_that_does_not_answer_is_told(reachable: Path) -> None:
+    with reserved_port() as nowhere:
+        url = f"postgresql://admin:s3cret@127.0.0.1:{nowhere}/talks"
+        code, _, errors = Launcher(reachable / "home", DATABASE_URL=url).end()
     assert code == 1
     assert errors.startswith("the schema users cannot be brought up to date")
     assert "Traceback" not in errors
