@@ -3,7 +3,6 @@
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from uuid import UUID
 
 import uvloop
 from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
@@ -14,6 +13,7 @@ from examples.responder.replies import Replies
 from examples.responder.service import Responder
 from examples.responder.settings import ResponderSettings
 from examples.responder.voices import Voice
+from services.runtime.locking import LockedNow
 from services.runtime.logs import write_logs
 from services.runtime.peers import channel_to
 from services.runtime.server import Implementation, serve
@@ -48,9 +48,9 @@ async def run(settings: ResponderSettings) -> None:
         Replies(settings, voice, MessagesServiceStub(channel), tokens) as replies,
     ):
         # Whoever is locked is refused by the messages service, without which nothing is done here.
-        locked = frozenset[UUID | None]()
+        nobody = LockedNow()
         await serve(
-            settings, Implementation(_SERVICE, Responder(replies), locked, on_stop=replies.stop)
+            settings, Implementation(_SERVICE, Responder(replies), nobody, on_stop=replies.stop)
         )
 
 

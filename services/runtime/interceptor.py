@@ -17,7 +17,6 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
-    Container,
     Iterable,
 )
 from contextlib import aclosing, asynccontextmanager
@@ -44,7 +43,7 @@ from services.runtime.errors import (
 )
 from services.runtime.half_close import until_half_closed
 from services.runtime.identity import Call, Identity, current_call
-from services.runtime.locking import person_locked
+from services.runtime.locking import LockedNow, person_locked
 from services.runtime.logs import call_log
 from services.runtime.telemetry import calls
 from services.runtime.tokens import (
@@ -88,7 +87,7 @@ class CallInterceptor(AsyncServerInterceptor):
         self,
         methods: Iterable[GuardedMethod],
         verifier: TokenVerifier,
-        locked: Container[UUID | None],
+        locked: LockedNow,
         recorded: RecordedCalls,
         *,
         is_certified: bool,
@@ -268,7 +267,7 @@ class _Admission:
     ends_at: float | None
     """On the event loop's clock; None for never."""
     person: UUID | None
-    locked: Container[UUID | None]
+    locked: LockedNow
 
     async def send(
         self, frames: AsyncGenerator[Any, None], context: "aio.ServicerContext[Any, Any]"
@@ -282,15 +281,19 @@ class _Admission:
             Refusal: TOKEN_EXPIRED or PERSON_LOCKED.
         """
         # The handler is closed at once: it is not left to the garbage collector.
-        async with self._until_the_end(), aclosing(frames):
-            has_begun = False
-            async for frame in frames:
-                self._check()
-                if not has_begun:
-                    # By itself: gRPC cannot end what waits to be sent with the first frame.
-                    await context.send_initial_metadata(())
-                    has_begun = True
-                await context.write(frame)
+        async with aclosing(frames):
+            async with self._until_the_end():
+                first = await anext(frames, None)
+            if first is None:
+                return
+            # By itself, and to its end: gRPC cannot end a stream that waits for its beginning to be
+            # sent, alone or with the first frame. No reader can hold it up.
+            await context.send_initial_metadata(())
+            async with self._until_the_end():
+                await context.write(first)
+                async for frame in frames:
+                    self._check()
+                    await context.write(frame)
 
     async def parts_of(self, parts: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
         """The parts of a stream that may still be had.
@@ -311,18 +314,27 @@ class _Admission:
 
     @asynccontextmanager
     async def _until_the_end(self) -> AsyncGenerator[None, None]:
-        """Ends what waits in the block when the token does.
+        """Ends what waits in the block when the token does, or when the person is locked.
 
         Raises:
-            Refusal: TOKEN_EXPIRED.
+            Refusal: TOKEN_EXPIRED or PERSON_LOCKED.
         """
         limit = asyncio.timeout_at(self.ends_at)
+
+        def locked() -> None:
+            if not limit.expired():
+                limit.reschedule(asyncio.get_running_loop().time())
+
         try:
             async with limit:
-                yield
+                with self.locked.hearing(self.person, locked):
+                    self._check()
+                    yield
         except TimeoutError:
             if not limit.expired():
                 raise
+            self._check()
+            # Or the person was locked and is not any more: they may come again just as well.
             raise token_expired() from None
 
     def _check(self) -> None:

@@ -2,11 +2,14 @@
 
 The users service decides who is; the others are told through its outbox and remember it. Every
 process holds who is locked in memory, so that looking costs a call nothing: it reads the table
-again when it is told, and every second for what another process was told.
+again when it is told, and every second for what another process was told. Calls that are under way
+hear of it then, whatever they wait for.
 """
 
 import asyncio
 import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -114,15 +117,48 @@ class LockedPeople:
         """For erasing a person."""
 
 
-class Locks:
+class LockedNow:
+    """Who is locked at the moment, and whoever wants to hear of it when somebody is."""
+
+    def __init__(self, people: Iterable[UUID] = ()) -> None:
+        self._locked = frozenset(people)
+        self._hearing: dict[UUID, set[Callable[[], None]]] = {}
+
+    def __contains__(self, person: object) -> bool:
+        return person in self._locked
+
+    @contextmanager
+    def hearing(self, person: UUID | None, locked: Callable[[], None]) -> Iterator[None]:
+        """Within it, `locked` is called when the person is; not if they were before."""
+        if person is None:
+            yield
+            return
+        hearing = self._hearing.setdefault(person, set())
+        hearing.add(locked)
+        try:
+            yield
+        finally:
+            hearing.discard(locked)
+            if not hearing:
+                del self._hearing[person]
+
+    def be(self, people: Iterable[UUID]) -> None:
+        """Takes who is locked from now on."""
+        before, self._locked = self._locked, frozenset(people)
+        for person in self._locked - before:
+            for locked in tuple(self._hearing.get(person, ())):
+                locked()
+
+
+class Locks(LockedNow):
     """Who is locked, as this process knows it: `async with Locks(…) as locks`."""
 
     def __init__(self, database: Database, people: LockedPeople, erased: ErasedPeople) -> None:
         """Takes where it is stored, and who was erased and is locked no more."""
+        super().__init__()
         self._database = database
         self._people = people
         self._erased = erased
-        self._locked: frozenset[UUID] = frozenset()
         # One reads at a time, so that what was read first never replaces what was read later.
         self._reading = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -136,14 +172,11 @@ class Locks:
         if self._task is not None:
             await ended(self._task)
 
-    def __contains__(self, person: object) -> bool:
-        return person in self._locked
-
     async def read(self) -> None:
         """Reads who is locked now: it was just changed."""
         async with self._reading:
             rows = await self._database.all(self._people.locked, {})
-            self._locked = frozenset(row.user_id for row in rows)
+            self.be(row.user_id for row in rows)
 
     async def note(self, person: UUID, *, is_locked: bool, revision: int) -> None:
         """Stores what the users service tells of a person; nothing when that is not news."""

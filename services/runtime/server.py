@@ -4,11 +4,10 @@ import asyncio
 import gc
 import logging
 import signal
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 import grpc
 import httpx
@@ -24,6 +23,7 @@ from services.runtime.audit.calls import RecordedCalls
 from services.runtime.audit.recorder import AccessRecorder
 from services.runtime.database import Database
 from services.runtime.interceptor import CallInterceptor, GuardedMethod
+from services.runtime.locking import LockedNow
 from services.runtime.readiness import tell_readiness
 from services.runtime.settings import Environment, ServerSettings
 from services.runtime.telemetry.exposition import exposed_metrics
@@ -66,7 +66,7 @@ class Implementation:
 
     service: ServiceDescriptor
     handlers: object
-    locked: Container[UUID | None]
+    locked: LockedNow
     """The people for whom nothing is done, as they are at the moment."""
     recorder: AccessRecorder | None = None
     """Who records the calls that services make for people; without, no method is open to them."""
