@@ -106,10 +106,14 @@ class Appender:
         return [addition for addition in additions if addition is not None]
 
     async def is_repeated(self, said: Said, row: MessageRow) -> bool:
-        """Whether a row is what storing the same message earlier left, changed since or not."""
+        """Whether a row is what storing the same message earlier left, changed since or not.
+
+        Raises:
+            Refusal: SESSION_NOT_FOUND, its conversation was deleted since the row was read.
+        """
         if row.body is None or row.role != said.role or row.grows:
             return False
-        return await self._conversations.opener.was_first(said.conversation, row, said.body)
+        return await self._conversations.was_first(said.conversation, row, said.body)
 
     async def _write(self, said: Sequence[Said]) -> list[AppendedRow | None]:
         loop = asyncio.get_running_loop()

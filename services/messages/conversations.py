@@ -92,7 +92,7 @@ class Conversations:
             page = await self._store.newest_first(conversation, limit=limit)
         if not page.rows:
             await self.revision(conversation)
-        messages = await self._opened(conversation, self.opener.messages(conversation, page.rows))
+        messages = await self.opened(conversation, self.opener.messages(conversation, page.rows))
         ended = [
             row.message_id
             for row, message in zip(page.rows, messages, strict=True)
@@ -115,7 +115,7 @@ class Conversations:
             Refusal: MESSAGE_NOT_FOUND or SESSION_NOT_FOUND, it was deleted since.
         """
         opening = self.opener.messages(conversation, [row])
-        (message,) = await self._opened(conversation, opening)
+        (message,) = await self.opened(conversation, opening)
         return message or await self.get(conversation, row.message_id)
 
     async def body(self, conversation: Conversation, row: MessageRow) -> bytes:
@@ -125,9 +125,18 @@ class Conversations:
             Refusal: SESSION_NOT_FOUND, the conversation was deleted since the row was read.
             UnreadableError: it does not open, and its conversation is there.
         """
-        return await self._opened(conversation, self.opener.body(conversation, row))
+        return await self.opened(conversation, self.opener.body(conversation, row))
 
-    async def _opened(self, conversation: Conversation, opening: Awaitable[Opened]) -> Opened:
+    async def was_first(self, conversation: Conversation, row: MessageRow, body: bytes) -> bool:
+        """Whether a body is the one that a message was first stored with.
+
+        Raises:
+            Refusal: SESSION_NOT_FOUND, the conversation was deleted since the row was read.
+            UnreadableError: what is stored does not open, and its conversation is there.
+        """
+        return await self.opened(conversation, self.opener.was_first(conversation, row, body))
+
+    async def opened(self, conversation: Conversation, opening: Awaitable[Opened]) -> Opened:
         """What opens; of a conversation that was deleted meanwhile there is no key any more.
 
         Raises:
@@ -246,7 +255,7 @@ class Conversations:
         # earlier one, a message would be missing when the rest of it comes.
         rows, as_of = await self._store.newest(conversation, limit=newest)
         # What has ended growing since comes as a change, whole.
-        messages = await self._opened(conversation, self.opener.messages(conversation, rows))
+        messages = await self.opened(conversation, self.opener.messages(conversation, rows))
         changes = [MessageChange(upserted=message) for message in reversed(messages) if message]
         return Batch(changes, max(revision, as_of))
 
@@ -264,7 +273,7 @@ class Conversations:
             growing = await self._store.growing_through(conversation, revision)
             rows = {row.message_id: row for row in growing} | rows
         opening = self.opener.changes(conversation, rows.values(), after=after, to=revision)
-        changes = await self._opened(conversation, opening)
+        changes = await self.opened(conversation, opening)
         removes = any(row.body is None for row in page.rows)
         return Batch(changes, revision, removes=removes)
 

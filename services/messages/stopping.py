@@ -27,7 +27,8 @@ class Stopping:
             row = await self._conversations.row(conversation, message_id)
             if not row.grows:
                 return await self._conversations.message(conversation, row)
-            stopped = await self._ending.end(conversation, row, MessageState.MESSAGE_STATE_STOPPED)
+            ending = self._ending.end(conversation, row, MessageState.MESSAGE_STATE_STOPPED)
+            stopped = await self._conversations.opened(conversation, ending)
             if stopped is not None:
                 return stopped
             # It has grown or ended since it was read.

@@ -5,6 +5,7 @@ stored between two of its statements, and however few changes a frame holds.
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -16,14 +17,17 @@ from inglenook.messages.v1.messages_pb2 import Message, MessageChange, MessageSt
 
 from local.stack import Stack
 from services.messages import conversations as reading
+from services.messages.appender import Appender, Said
 from services.messages.appends import Append
 from services.messages.body import place_of
 from services.messages.conversations import Conversations
+from services.messages.ending import Ending
 from services.messages.erasing import Erasing
 from services.messages.growth import GrowthStore
 from services.messages.lease_store import LeaseStore
 from services.messages.opening import Opener
 from services.messages.parts import Growth
+from services.messages.stopping import Stopping
 from services.messages.store import MessageStore
 from services.messages.tables import DATA_KEYS, Conversation
 from services.messages.writer import Writer
@@ -321,21 +325,55 @@ async def test_whatever_is_stored_between_its_statements_a_reader_holds_what_is_
         await reader.until_current()
 
 
+@asynccontextmanager
+async def _in_another_process(
+    talk: Talk, stack: Stack
+) -> AsyncIterator[tuple[Conversations, DataKeys]]:
+    """The conversations and keys of a process that has no key of the conversation in memory."""
+    settings = stack.service("messages").environment
+    async with Database(talk.database.url, pool_size=2, name="another") as database:
+        keys = DataKeys(database, DATA_KEYS, KeyFile(Path(settings["INGLENOOK_KEY_FILE"])))
+        opener, nobody = Opener(keys, GrowthStore(talk.database)), cast("Any", None)
+        store = MessageStore(talk.database)
+        yield Conversations(store, keys, nobody, opener, lambda *_: None), keys
+
+
 async def test_a_conversation_that_is_deleted_while_it_is_read_is_gone_and_not_damaged(
     talk: Talk, stack: Stack
 ) -> None:
-    settings = stack.service("messages").environment
-    nobody = cast("Any", None)
-    async with Database(talk.database.url, pool_size=2, name="test erasing") as erasing:
-        # As in a process that has no key of it in memory.
-        keys = DataKeys(erasing, DATA_KEYS, KeyFile(Path(settings["INGLENOOK_KEY_FILE"])))
-        opener = Opener(keys, GrowthStore(talk.database))
-        store = MessageStore(talk.database)
-        conversations = Conversations(store, keys, nobody, opener, lambda *_: None)
-        row = await conversations.row(talk.conversation, next(iter(talk.stored)))
-        await Erasing(erasing, keys, lambda *_: None).erase(talk.conversation)
+    said, nobody = await talk.append(), cast("Any", None)
+    async with _in_another_process(talk, stack) as (conversations, keys):
+        row = await conversations.row(talk.conversation, said)
+        await Erasing(talk.database, keys, lambda *_: None).erase(talk.conversation)
+        body = Message(content="said").SerializeToString()
+        repeated = Said(talk.conversation, said, row.role, body)
+        appender = Appender(conversations, nobody, talk.store, nobody)
+        for late in (
+            conversations.message(talk.conversation, row),
+            appender.is_repeated(repeated, row),
+        ):
+            with pytest.raises(Refusal) as refused:
+                await late
+            assert refused.value.reason_name == "SESSION_NOT_FOUND"
+
+
+async def test_a_reply_that_is_stopped_while_its_conversation_is_deleted_is_gone(
+    talk: Talk, stack: Stack
+) -> None:
+    reply = await talk.begin()
+    async with _in_another_process(talk, stack) as (conversations, keys):
+        stopping = Stopping(conversations, Ending(conversations, keys, talk.growth))
+        statements = 0
+
+        async def delete() -> None:
+            nonlocal statements
+            statements += 1
+            if statements == 2:
+                await Erasing(talk.database, keys, lambda *_: None).erase(talk.conversation)
+
+        talk.database.between = delete
         with pytest.raises(Refusal) as refused:
-            await conversations.message(talk.conversation, row)
+            await stopping.stop(talk.conversation, reply)
         assert refused.value.reason_name == "SESSION_NOT_FOUND"
 
 
