@@ -8,6 +8,8 @@ import httpx
 from local.stack import Stack
 
 PERSON = "demo"
+# The first calls of a system are its slowest ones.
+_SECONDS = 30.0
 _TITLE = "An example: after a long day"
 _SAID = (
     ("ROLE_USER", "I am tired tonight, and I do not know why. Nothing bad happened."),
@@ -53,7 +55,9 @@ def tell_example(stack: Stack) -> None:
     ]
     headers = {"authorization": f"Bearer {stack.token(PERSON)}"}
     # Not through a proxy that the environment names.
-    with httpx.Client(base_url=stack.url, headers=headers, trust_env=False) as client:
+    with httpx.Client(
+        base_url=stack.url, headers=headers, timeout=_SECONDS, trust_env=False
+    ) as client:
         for path, body in (
             ("/v1/sessions", {"sessionId": session, "title": _TITLE}),
             ("/v1/messages:import", [{"messages": messages}]),

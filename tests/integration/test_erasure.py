@@ -150,14 +150,15 @@ def test_an_erasure_while_a_deleted_session_is_purged_leaves_nothing(
         " WHERE application_name = 'messages' AND wait_event_type = 'Lock'"
     )
     with psycopg.connect(stack.admin_url) as settling, ThreadPoolExecutor() as callers:
-        settling.execute(
-            "INSERT INTO messages.outbox (session_id, user_id, kind, create_time, due_time, tries)"
-            " VALUES (%s, %s, 'purge', now(), now() + interval '1 second', 0)",
-            (session, owner),
-        )
-        settling.commit()
-        # The purge is done, and just about to be settled.
-        settling.execute(f"SELECT 1 {event} FOR UPDATE".encode(), (session,))
+        # The purge is done, and just about to be settled; unless it was settled before this.
+        while not settling.execute(f"SELECT 1 {event} FOR UPDATE".encode(), (session,)).fetchall():
+            settling.execute(
+                "INSERT INTO messages.outbox"
+                " (session_id, user_id, kind, create_time, due_time, tries)"
+                " VALUES (%s, %s, 'purge', now(), now() + interval '1 second', 0)",
+                (session, owner),
+            )
+            settling.commit()
         eventually(lambda: len(rows(stack, waiting)) == 1)
         erasing = callers.submit(_erase, someone)
         erased = "SELECT 1 FROM messages.erased_people WHERE user_id = %s"
