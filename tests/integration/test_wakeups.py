@@ -136,6 +136,14 @@ async def test_a_link_that_broke_is_made_again_and_whoever_follows_is_told_to_lo
         await other.until_heard({"feed": number})
 
 
+async def test_who_stops_tells_what_it_stored_last(link: Link) -> None:
+    stopping, other = Process(link.carrier()), await link.process()
+    async with stopping.wakeups:
+        await stopping.until_looked(1)
+        stopping.wakeups.send("feed", 9)
+    await other.until_heard({"feed": 9})
+
+
 async def test_what_could_not_be_sent_is_sent_again(stack: Stack) -> None:
     async with AsyncExitStack() as opened:
         name = f"test {uuid4()}"
@@ -232,6 +240,16 @@ async def test_whatever_a_carrier_fails_of_wake_ups_go_on() -> None:
     async with process.wakeups:
         process.wakeups.send("feed", 3)
         await process.until_heard({"feed": 3})
+
+
+async def test_what_waits_to_be_sent_while_that_cannot_be_has_a_bound() -> None:
+    process = Process(Faulty())
+    async with process.wakeups:
+        for number in range(1, 60_001):
+            process.wakeups.send(f"feed-{number}", number)
+        # The latest of them, and the others are found by looking.
+        await process.until_heard({"feed-60000": 60_000})
+        assert len(process.heard) <= 20_000
 
 
 async def test_a_process_starts_before_what_carries_its_wake_ups(tmp_path: Path) -> None:

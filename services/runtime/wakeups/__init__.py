@@ -23,6 +23,11 @@ _RECONNECT_SECONDS = 1.0
 # What comes so soon after a wake-up waits and goes with what follows: each is a transaction, and
 # under load there would be one for every batch that is written.
 _GATHERING_SECONDS = 0.01
+# Past so many that wait, as while what carries them is away, the oldest are dropped: whoever
+# follows those finds the news by looking.
+_WAITING_FEEDS = 20_000
+# For how long a process that stops tries to tell what it stored last.
+_LAST_SECONDS = 1.0
 _SEPARATOR = " "
 _EQUALS = "="
 # In the place of a feed's name: its revision is the time, in milliseconds since 1970. No feed has
@@ -74,6 +79,7 @@ class Wakeups:
         self._pending: dict[str, int] = {}
         self._pending_since = 0.0
         self._has_pending = asyncio.Event()
+        self._ends = False
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> "Wakeups":
@@ -84,14 +90,21 @@ class Wakeups:
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
-        await ended(*self._tasks)
-        await self._carrier.close()
+        self._ends = True
+        self._has_pending.set()
+        try:
+            await asyncio.wait(self._tasks[1:], timeout=_LAST_SECONDS)
+        finally:
+            await ended(*self._tasks)
+            await self._carrier.close()
 
     def send(self, feed: str, revision: int) -> None:
         """Wakes the watchers of a feed in every other process, soon."""
         if not self._pending:
             self._pending_since = time.time()
         self._pending[feed] = max(revision, self._pending.get(feed, 0))
+        if len(self._pending) > _WAITING_FEEDS:
+            del self._pending[next(iter(self._pending))]
         self._has_pending.set()
 
     async def _receive_always(self) -> None:
@@ -117,8 +130,10 @@ class Wakeups:
             _log.warning("a malformed wake-up is ignored", extra={"characters": len(payload)})
 
     async def _send_always(self) -> None:
-        while True:
+        while self._pending or not self._ends:
             await self._has_pending.wait()
+            if not self._pending:
+                continue  # There is only the end.
             since = self._pending_since
             news = self._take_pending()
             told = {STORED_AT: int(since * 1000)} | news
