@@ -34,6 +34,7 @@ from services.runtime.audit.chain import Access
 from services.runtime.audit.recorder import record_within
 from services.runtime.database import Connection, Database, fetch_all, fetch_one, statement
 from services.runtime.encryption.data_keys import ScopeErasedError
+from services.runtime.encryption.envelope import UnreadableError
 from services.runtime.identity import current_call
 from services.users.erasing import Erasing, erase_within
 from services.users.holds import is_held_within
@@ -196,8 +197,8 @@ class Provisioning:
         """Takes what the provider states of a person; gives the profile if that changed it."""
         while True:
             seen = await self._store.get(stated.user_id)
-            sealed = await self._sealed(seen, stated)
             try:
+                sealed = await self._sealed(seen, stated)
                 return await self._store_stated(event_id, stated, seen, sealed)
             except _ChangedMeanwhileError:
                 continue
@@ -230,7 +231,12 @@ class Provisioning:
         return erases
 
     async def _sealed(self, seen: UserRow | None, stated: PersonStated) -> _Sealed | None:
-        """What of it is to be stored; None when nothing may be, or it is not newer."""
+        """What of it is to be stored; None when nothing may be, or it is not newer.
+
+        Raises:
+            _ChangedMeanwhileError: the person was erased since.
+            UnreadableError: the profile does not open, and its person is there.
+        """
         standing = await self._database.one(_STANDING, {"person": stated.user_id})
         if standing is None or standing.bars(seen) or _is_known(seen, stated.time):
             return None
@@ -248,15 +254,26 @@ class Provisioning:
             return None
 
     async def _changed(self, seen: UserRow, new: dict[Field, str]) -> dict[Field, str]:
-        """What of it is not so already, and is the provider's to say."""
+        """What of it is not so already, and is the provider's to say.
+
+        Raises:
+            _ChangedMeanwhileError: the person was erased since.
+            UnreadableError: the profile does not open, and its person is there.
+        """
         said: dict[Field, bytes] = {"email": seen.email}
         if not seen.name_is_own:
             said["name"] = seen.name
-        return {
-            field: new[field]
-            for field, envelope in said.items()
-            if new[field] != await self._profiles.open(seen.user_id, field, envelope)
-        }
+        try:
+            return {
+                field: new[field]
+                for field, envelope in said.items()
+                if new[field] != await self._profiles.open(seen.user_id, field, envelope)
+            }
+        except UnreadableError:
+            # Of a person who was erased since the row was read there is no key any more.
+            if await self._store.get(seen.user_id) is None:
+                raise _ChangedMeanwhileError from None
+            raise
 
     async def _store_stated(
         self, event_id: str, stated: PersonStated, seen: UserRow | None, sealed: _Sealed | None

@@ -4,7 +4,7 @@ stored between two of its statements, and however few changes a frame holds.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,25 +31,15 @@ from services.messages.stopping import Stopping
 from services.messages.store import MessageStore
 from services.messages.tables import DATA_KEYS, Conversation
 from services.messages.writer import Writer
-from services.runtime.database import Database, Parameters, Statement
+from services.runtime.database import Database
 from services.runtime.encryption.data_keys import DataKeys
 from services.runtime.encryption.key_file import KeyFile
 from services.runtime.errors import Refusal
 from services.runtime.feed import Batch
 from tests.integration.calls import MakePerson
+from tests.integration.interrupted import Interrupted
 
 _SERVICE = "responder"
-
-
-class Interrupted(Database):
-    """A database in which something happens right before each statement."""
-
-    between: Callable[[], Awaitable[None]] | None = None
-
-    async def all(self, query: Statement[Any], parameters: Parameters) -> Sequence[Any]:
-        if self.between is not None:
-            await self.between()
-        return await super().all(query, parameters)
 
 
 @dataclass

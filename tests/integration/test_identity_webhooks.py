@@ -1,11 +1,13 @@
 """What the identity provider tells of people is taken once, in any order, and from nobody else."""
 
+import asyncio
 import base64
 import json
 import time
+from datetime import UTC, datetime
 from itertools import permutations
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import grpc
@@ -18,8 +20,14 @@ from inglenook.users.v1.users_pb2 import ReceiveIdentityWebhookRequest, WatchMeR
 from inglenook.users.v1.users_pb2_grpc import UsersServiceStub
 
 from local.stack import Stack, free_ports
+from services.runtime.encryption.data_keys import DataKeys
+from services.runtime.encryption.key_file import KeyFile
 from services.runtime.identity import user_id_of
 from services.runtime.settings import DEVELOPMENT_ISSUER
+from services.users.identity_events import PersonStated
+from services.users.profiles import Profiles
+from services.users.provisioning import OnDeletion, Provisioning
+from services.users.store import DATA_KEYS
 from tests.integration.calls import (
     MakePerson,
     Person,
@@ -31,6 +39,7 @@ from tests.integration.calls import (
 from tests.integration.commands import Done, run_command
 from tests.integration.eventually import eventually, everything_written, owed, rows, tables_with
 from tests.integration.identity_provider import ROUTE, Provider, deleted, stated
+from tests.integration.interrupted import Interrupted
 from tests.integration.replicas import start_replica
 
 INVALID = Refused("UNAUTHENTICATED", "WEBHOOK_INVALID")
@@ -267,6 +276,39 @@ def test_what_was_told_before_a_deletion_makes_nothing_after_it(
     assert _persons(stack, "unlock", str(_id(subject))).code == 0
     provider.tell(stated("updated", subject, at=time.time() + 60))
     assert not _has_profile(stack, subject)
+
+
+async def test_what_is_told_of_a_person_who_is_erased_meanwhile_is_taken_and_makes_nothing(
+    stack: Stack, someone: Person, subject: str
+) -> None:
+    someone.call("GET", "/v1/me")
+    settings, nobody = stack.service("users").environment, cast("Any", None)
+    url = settings["INGLENOOK_DATABASE_URL"]
+    database = Interrupted(url, pool_size=1, name="interrupted")
+    async with database:
+        keys = DataKeys(database, DATA_KEYS, KeyFile(Path(settings["INGLENOOK_KEY_FILE"])))
+        provisioning = Provisioning(
+            database,
+            Profiles(keys),
+            nobody,
+            nobody,
+            OnDeletion.LOCK,
+            issuer=DEVELOPMENT_ISSUER,
+            log_key=b"",
+        )
+        statements = 0
+
+        async def erase() -> None:
+            nonlocal statements
+            statements += 1
+            if statements == 3:  # The profile was read, and its data key is not.
+                body = {"confirm": "ERASE"}
+                await asyncio.to_thread(someone.call, "POST", "/v1/me:erase", body)
+
+        database.between = erase
+        told = PersonStated(_id(subject), datetime.now(UTC), "user.updated", "Jane Doe", "")
+        assert await provisioning.state(f"msg_{uuid4().hex}", told) is None
+    eventually(lambda: tables_with(stack, "user_id", _id(subject)) == MEMORY)
 
 
 def test_a_locked_person_is_refused_by_every_service_until_an_operator_unlocks_them(
