@@ -60,6 +60,8 @@ SETTINGS: dict[str, type[BaseSettings]] = {
 # What `make run` sets and a deployment must not, or need not.
 DEVELOPMENT = {"INGLENOOK_DEVELOPMENT_ISSUER", "INGLENOOK_LAME_DUCK_SECONDS"}
 PORTS = Ports()
+# As many seconds as a slow machine may need.
+_PATIENCE = 180
 
 
 @pytest.fixture(scope="module")
@@ -270,7 +272,7 @@ def test_a_system_runs_as_the_compose_file_says(reachable: Path) -> None:
         provision(secrets, server.url().rpartition("@")[2])
         for name in SERVICES:
             job = _started(told[f"migrate-{name}"], secrets, ports, running)
-            assert job.wait(60) == 0
+            assert job.wait(_PATIENCE) == 0
         for name in (*PROGRAMS, "gateway"):
             _started(told[name], secrets, ports, running)
         url = f"http://127.0.0.1:{ports.gateway}"
@@ -335,13 +337,13 @@ def _started(
         env=inherited_environment() | _on_this_machine(part, secrets, ports),
         stdout=subprocess.DEVNULL,
     )
-    running.callback(process.wait, 30)
+    running.callback(process.wait, _PATIENCE)
     running.callback(process.terminate)
     return process
 
 
 def _wait_until_ready(url: str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + _PATIENCE
     while True:
         try:
             if httpx.get(f"{url}/readyz").status_code == httpx.codes.OK:

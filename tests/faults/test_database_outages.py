@@ -149,16 +149,17 @@ async def test_a_call_that_waited_for_the_database_is_not_made_again_by_its_call
                 await call
     finally:
         process.terminate()
-        assert await asyncio.to_thread(process.wait, 30) == 0
+        assert await asyncio.to_thread(process.wait, GUARD) == 0
     away = Refused("UNAVAILABLE", "DEPENDENCY_UNAVAILABLE")
     assert refusal_over_grpc(refused.value) == away
     assert dict(refused.value.trailing_metadata())["grpc-retry-pushback-ms"] == "-1"
 
 
 async def test_who_waits_for_a_database_that_hangs_is_told_and_the_next_is_served(
-    link: Proxy, linked_url: str
+    link: Proxy, linked_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    database = Database(linked_url, pool_size=1, name="outage", transaction_seconds=0.5)
+    monkeypatch.setattr(database_module, "_ANSWER_SECONDS", 0.5)
+    database = Database(linked_url, pool_size=1, name="outage", transaction_seconds=5.0)
     async with asyncio.timeout(GUARD), database:
         async with database.transaction() as connection:
             link.cut()
@@ -170,14 +171,14 @@ async def test_who_waits_for_a_database_that_hangs_is_told_and_the_next_is_serve
 
 async def test_who_hangs_with_a_lock_does_not_hold_it_for_ever(stack: Stack) -> None:
     name = f"lock {uuid4()}"
-    lock = b"SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
+    lock = f"SELECT pg_advisory_xact_lock(hashtextextended('{name}', 0))".encode()
     url = stack.service("messages").environment["INGLENOOK_DATABASE_URL"]
     hanging = await Database(url, pool_size=1, name="one", transaction_seconds=1.0).connect()
     async with asyncio.timeout(GUARD), Database(url, pool_size=1, name="another") as another:
-        await hanging.execute(b"BEGIN")
-        await hanging.execute(lock, (name,))
+        # In one trip: the time begins with the transaction.
+        await hanging.execute(b"BEGIN; " + lock)
         async with another.transaction() as connection:
-            await connection.execute(lock, (name,))
+            await connection.execute(lock)
     await hanging.close()
 
 
@@ -212,13 +213,14 @@ async def test_a_leader_that_is_cut_off_stops_and_leads_again_later(
 async def test_wake_ups_go_on_after_a_connection_that_hung(
     link: Proxy, linked_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wakeups, "_ANSWER_SECONDS", 0.5)
     carrier = PostgresCarrier(Database(linked_url, pool_size=1, name="waking"), "outage")
     async with asyncio.timeout(GUARD):
         await carrier.send("feed=1")
         link.cut()
-        with pytest.raises(CarrierError):
-            await carrier.send("feed=2")
+        with monkeypatch.context() as impatient:
+            impatient.setattr(wakeups, "_ANSWER_SECONDS", 0.5)
+            with pytest.raises(CarrierError):
+                await carrier.send("feed=2")
         link.heal()
         await carrier.send("feed=3")
         await carrier.close()
@@ -243,7 +245,7 @@ async def test_a_service_that_loses_the_database_while_it_starts_starts(
         await _waiting_since(stack, holding, but=lost)
     process = await starting
     process.terminate()
-    assert await asyncio.to_thread(process.wait, 30) == 0
+    assert await asyncio.to_thread(process.wait, GUARD) == 0
 
 
 async def _waiting_since(
@@ -292,7 +294,7 @@ async def test_a_service_says_so_while_its_database_does_not_answer(
             assert (await anext(statuses)).status == serving
     finally:
         process.terminate()
-        assert await asyncio.to_thread(process.wait, 30) == 0
+        assert await asyncio.to_thread(process.wait, GUARD) == 0
 
 
 def test_everybody_is_served_once_the_system_is_ready_again(stack: Stack) -> None:

@@ -36,7 +36,7 @@ from tests.integration.replicas import reserved_port, start_replica
 from tests.nats_server import NatsServer
 
 ROUNDS = int(os.environ.get("INGLENOOK_TORTURE_ROUNDS") or 1)
-GUARD = 90.0
+GUARD = 240.0
 Metadata = tuple[tuple[str, str], ...]
 Fault = Callable[[], Awaitable[None]]
 
@@ -65,7 +65,7 @@ class Replicas:
         for process in self._processes.values():
             process.terminate()
         for process in self._processes.values():
-            assert process.wait(30) == 0
+            assert process.wait(GUARD) == 0
 
 
 @pytest.fixture(params=["postgres", "nats"])

@@ -37,7 +37,7 @@ ROUNDS = int(os.environ.get("INGLENOOK_TORTURE_ROUNDS") or 1)
 PEOPLE = 4
 FAULTS = 12
 GUARD = 300.0
-CONVERGENCE = 90.0
+CONVERGENCE = 240.0
 ERASED_TRACES = {
     "users.erased_people": 1,
     "users.receipts": 1,

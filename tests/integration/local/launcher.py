@@ -42,7 +42,7 @@ class Launcher:
         """Waits until all of it runs: the line that says so, and the command to try."""
         assert self.process.stdout is not None
         says, curl = (self.process.stdout.readline() for _ in range(2))
-        assert curl.startswith("curl "), self.process.communicate(timeout=40)
+        assert curl.startswith("curl "), self.process.communicate(timeout=120)
         return says, curl
 
     def wait_for(self, log: str) -> None:
@@ -58,7 +58,7 @@ class Launcher:
     def end(self, number: int = 0) -> tuple[int, str, str]:
         """Sends a signal and waits for the end: exit code, output, errors."""
         self.process.send_signal(number)
-        output, errors = self.process.communicate(timeout=40)
+        output, errors = self.process.communicate(timeout=120)
         return self.process.returncode, output, errors
 
 
