@@ -6,9 +6,8 @@ from pathlib import Path
 
 from local.stack import Stack
 from services import SERVICES
-from tests.integration.eventually import rows
+from tests.integration.eventually import content, rows
 
-_CHUNK = 1 << 24
 _COMPLAINTS = ("INTERNAL_FAULT", "DATA_UNREADABLE", "was never retrieved")
 
 # Each finds what must not be. They look over the services' borders, which no service can.
@@ -125,14 +124,5 @@ def complaints(stack: Stack) -> list[str]:
 
 def files_with(folder: Path, word: bytes) -> list[str]:
     """The files below a folder that hold a word."""
-    return [str(file) for file in folder.rglob("*") if file.is_file() and _holds(file, word)]
-
-
-def _holds(file: Path, word: bytes) -> bool:
-    with file.open("rb") as opened:
-        kept = b""
-        while chunk := opened.read(_CHUNK):
-            if word in kept + chunk:
-                return True
-            kept = chunk[-len(word) :]
-    return False
+    files = (file for file in folder.rglob("*") if file.is_file())
+    return [str(file) for file in files if word in content(file)]

@@ -41,10 +41,10 @@ def everything_written(stack: Stack) -> bytes:
     with psycopg.connect(stack.admin_url, autocommit=True) as connection:
         connection.execute("CHECKPOINT")
     files = [*stack.postgres.data.rglob("*"), *stack.home.logs.rglob("*")]
-    return b"".join(_content(path) for path in files if path.is_file())
+    return b"".join(content(path) for path in files if path.is_file())
 
 
-def _content(file: Path) -> bytes:
+def content(file: Path) -> bytes:
     """What is in a file of a server that runs, which may have removed it just now."""
     try:
         return file.read_bytes()
