@@ -2,6 +2,9 @@
 
 A statement is compiled once, when its module is imported, together with the type of its rows. Going
 through SQLAlchemy's engine for each call would cost several times what the database takes.
+
+Every transaction is READ COMMITTED: each statement sees what was committed before it began. What
+must not change until a transaction ends is locked by it, first, and looked at by a later statement.
 """
 
 import asyncio
@@ -304,8 +307,9 @@ class Database:
                 limit.reschedule(time)
 
     def _connection_settings(self) -> dict[str, Any]:
-        # An acknowledged write is on disk, whatever the server's own default says.
-        options = ["-c synchronous_commit=on"]
+        # Whatever the server's own defaults say: an acknowledged write is on disk, and who waited
+        # for a lock sees, by its next statement, what whoever had it has done.
+        options = ["-c synchronous_commit=on", r"-c default_transaction_isolation=read\ committed"]
         if self._transaction_seconds is not None:
             options.append(f"-c transaction_timeout={round(self._transaction_seconds * 1000)}")
         return {

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import grpc
 import httpx
@@ -24,12 +24,14 @@ from local.stack import Stack
 from services import SERVICES
 from services.messages.erasing import Erasing
 from services.messages.tables import DATA_KEYS
-from services.runtime.database import Database
+from services.runtime.database import Database, fetch_all
 from services.runtime.encryption.data_keys import DataKeys
 from services.runtime.encryption.key_file import KeyFile, make_key_file
 from services.runtime.identity import user_id_of
 from services.runtime.jwks import read_signing_key
 from services.runtime.settings import DEVELOPMENT_ISSUER
+from services.sessions.store import ERASED as SESSIONS_ERASED
+from services.sessions.store import SessionRow, SessionStore
 from tests.integration.calls import MakePerson, Person, Refused, refusal_in, refusal_over_grpc
 from tests.integration.eventually import (
     eventually,
@@ -357,3 +359,29 @@ async def test_an_erasure_and_a_rotation_do_not_wait_for_each_other_in_a_circle(
             erased = await erasing
     assert len(erased.key_ids) == len(sessions)
     eventually(lambda: tables_with(stack, "user_id", owner) == {"messages.erased_people": 1})
+
+
+async def test_nothing_is_made_for_who_was_just_erased_whatever_the_servers_default_isolation(
+    stack: Stack,
+) -> None:
+    owner = uuid4()
+    url = stack.service("sessions").environment["INGLENOOK_DATABASE_URL"]
+    default = "ALTER ROLE inglenook_sessions SET default_transaction_isolation = 'repeatable read'"
+    with psycopg.connect(stack.admin_url, autocommit=True) as admin:
+        admin.execute(default.encode())
+        try:
+            async with Database(url, pool_size=2, name="isolated") as database:
+                async with database.transaction() as erasing:
+                    await fetch_all(erasing, SESSIONS_ERASED.take, {"person": owner})
+                    await fetch_all(erasing, SESSIONS_ERASED.remember, {"person": owner})
+                    adding = asyncio.create_task(_add_session(database, owner))
+                    await asyncio.to_thread(eventually, lambda: waits_for_a_lock(stack, "isolated"))
+                assert await adding is None
+        finally:
+            admin.execute(b"ALTER ROLE inglenook_sessions RESET default_transaction_isolation")
+
+
+async def _add_session(database: Database, owner: UUID) -> SessionRow | None:
+    return await SessionStore(database).add(
+        owner, uuid4(), title=b"", state=1, retention_days=None, most=0
+    )
