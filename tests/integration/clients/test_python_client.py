@@ -232,7 +232,7 @@ async def test_an_export_whose_service_is_killed_goes_on_and_is_whole(
     ]
     requests = (ImportMessagesRequest(messages=[message]) for message in said)
     async with Inglenook(
-        stack.url, token=stack.token(person), backoff=Backoff(first=2.0)
+        stack.url, token=stack.token(person), backoff=Backoff(first=3.0)
     ) as client:
         await client.messages.import_messages(requests)
         async with aclosing(client.export_messages(session_id=session)) as export:
