@@ -1,8 +1,10 @@
 """TLS at the gateway: to its callers, and to the services."""
 
 import json
+import shutil
 import socket
 import ssl
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,40 @@ def test_callers_are_answered_over_tls_and_a_renewed_certificate_needs_no_restar
             httpx.get(f"http://localhost:{gateway.port}/healthz")
         before = serial_at(gateway.port, authority)
         authority.certify("localhost")
+        eventually(lambda: serial_at(gateway.port, authority) != before)
+
+
+def _mounted(folder: Path, *files: Path) -> None:
+    """Has a folder hold copies of files as Kubernetes mounts a secret: all change by one rename."""
+    held = Path(tempfile.mkdtemp(prefix="..", dir=folder))
+    for file in files:
+        shutil.copy(file, held)
+        link = folder / file.name
+        if not link.is_symlink():
+            link.symlink_to(Path("..data") / file.name)
+    draft = folder / "..data_tmp"
+    draft.symlink_to(held.name)
+    draft.rename(folder / "..data")
+
+
+def test_a_certificate_that_is_renewed_as_kubernetes_does_is_shown_without_a_restart(
+    stack: Stack, authority: Authority, tmp_path: Path
+) -> None:
+    mount = tmp_path / "mount"
+    mount.mkdir()
+    certificate, key = authority.certify("localhost")
+    _mounted(mount, certificate, key)
+    settings = {
+        "tls_certificate_file": str(mount / certificate.name),
+        "tls_key_file": str(mount / key.name),
+        "trusted": str(authority.file),
+    }
+    with (
+        served(SERVICE, HANDLERS) as address,
+        started_gateway(tmp_path, {SERVICE: address}, **trusting_as(stack), **settings) as gateway,
+    ):
+        before = serial_at(gateway.port, authority)
+        _mounted(mount, *authority.certify("localhost"))
         eventually(lambda: serial_at(gateway.port, authority) != before)
 
 
