@@ -31,7 +31,7 @@ HOSTS = 2
 READERS = 8
 END = "the end"
 _PAUSE_SECONDS = 0.02
-_PATIENCE_SECONDS = 120
+_PATIENCE_SECONDS = 240
 LONG = "300"
 """Seconds that a process would wait for others to notice that it stops: until it is told again."""
 
@@ -65,7 +65,7 @@ class Replicas:
             eventually(partial(self.gateway.ill, address))
             self._processes[address].terminate()
         for address in leaving:
-            assert self._processes[address].wait(60) == 0
+            assert _ended(self._processes[address]) == 0
         self._start(leaving)
         self._until_well(leaving)
 
@@ -103,6 +103,15 @@ class Replicas:
         for process in self._processes.values():
             process.kill()
             process.wait()
+
+
+def _ended(process: "subprocess.Popen[bytes]") -> int:
+    """The exit code of a process that was told twice to stop, which it may have heard as once."""
+    try:
+        return process.wait(_PATIENCE_SECONDS / 4)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        return process.wait(_PATIENCE_SECONDS / 4)
 
 
 class Calls:

@@ -352,9 +352,12 @@ async def test_a_stopping_replica_ends_a_search_with_a_token_that_goes_on_elsewh
         begun.frames += [frame async for frame in frames]
     assert stopping.wait(60) == 0
     assert begun.token
-    rest = await _search(messages, who, query="e", page_size=200, page_token=begun.token)
-    assert rest.token == ""
-    assert [hit.sequence for hit in begun.hits + rest.hits] == list(range(100, 0, -1))
+    hits, token = begun.hits, begun.token
+    while token:
+        # More than once where a processor's time is used up by what is left.
+        rest = await _search(messages, who, query="e", page_size=200, page_token=token)
+        hits, token = hits + rest.hits, rest.token
+    assert [hit.sequence for hit in hits] == list(range(100, 0, -1))
 
 
 def _retry_info(error: grpc.aio.AioRpcError) -> RetryInfo:
