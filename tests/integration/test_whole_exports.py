@@ -21,9 +21,12 @@ from inglenook.messages.v1.messages_pb2 import (
     Role,
 )
 from inglenook.messages.v1.messages_pb2_grpc import MessagesServiceStub
-from inglenook.users.v1.users_pb2 import ExportMeRequest, ExportMeResponse
+from inglenook.sessions.v1.sessions_pb2_grpc import SessionsServiceStub
+from inglenook.users.v1.users_pb2 import ExportMeRequest, ExportMeResponse, User
 
 from local.stack import Stack
+from services.runtime.identity import Call, current_call
+from services.users import exporting
 from tests.integration.calls import MakePerson, Person, Refused
 
 INCOMPLETE = Refused("INVALID_ARGUMENT", "EXPORT_INCOMPLETE")
@@ -223,3 +226,29 @@ def _exported(ann: Person, path: str) -> list[dict[str, Any]]:
         for number in range(3):
             ann.say(session, f"line {number}")
     return [json.loads(line) for line in ann.http.get(path).text.splitlines()]
+
+
+async def test_a_session_that_is_active_while_everything_is_exported_is_not_passed_over(
+    stack: Stack, ann: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "_PAGE", 2)
+    sessions = [ann.new_session(f"session {n}") for n in range(5)]
+    token = ann.http.headers["authorization"].removeprefix("Bearer ")
+    serving = current_call.set(Call(request_id="an export", token=token))
+    given: list[str] = []
+    async with (
+        grpc.aio.insecure_channel(stack.ports.address("sessions")) as to_sessions,
+        grpc.aio.insecure_channel(stack.ports.address("messages")) as to_messages,
+    ):
+        export = exporting.Exporting(
+            SessionsServiceStub(to_sessions), MessagesServiceStub(to_messages)
+        )
+        async for frame in export.frames(User()):
+            if frame.sessions and not given:
+                # The oldest one goes from the last page, which is still to come, to the first one.
+                for step in ("complete", "resume"):
+                    ann.call("POST", f"/v1/sessions/{sessions[0]}:{step}", {})
+            given += [session.session_id for session in frame.sessions]
+    current_call.reset(serving)
+    assert sorted(given) == sorted(sessions)
+    assert frame.end.sessions == len(sessions)
