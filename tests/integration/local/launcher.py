@@ -46,7 +46,7 @@ class Launcher:
         return says, curl
 
     def wait_for(self, log: str) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not (self.home / "logs" / log).exists():
             assert time.monotonic() < deadline
             assert self.process.poll() is None

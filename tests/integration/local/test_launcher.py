@@ -1,13 +1,13 @@
 """`make run`: what it starts it also ends, however it ends itself, and the data stays."""
 
 import signal
-import time
 from pathlib import Path
 
 import httpx
 
 from local.postgres import running_postgres
 from local.stack import Stack
+from tests.integration.eventually import eventually
 from tests.integration.local.launcher import Launcher
 from tests.integration.local.liveness import alive
 
@@ -38,10 +38,7 @@ def test_a_killed_launcher_leaves_no_orphan(reachable: Path) -> None:
     launcher.welcome()
     family = launcher.family()
     launcher.end(signal.SIGKILL)
-    deadline = time.monotonic() + 30
-    while alive(family) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert alive(family) == []
+    eventually(lambda: alive(family) == [])
 
 
 def test_a_second_launcher_on_the_same_data_is_refused(stack: Stack) -> None:

@@ -4,7 +4,6 @@ import os
 import stat
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -214,10 +213,7 @@ def test_a_killed_launcher_leaves_no_socket_folder(reachable: Path) -> None:
         socket = Path(str(psycopg.conninfo.conninfo_to_dict(url)["host"]))
         assert socket.exists()
         launcher.kill()
-    deadline = time.monotonic() + 20
-    while socket.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not socket.exists()
+    eventually(lambda: not socket.exists())
 
 
 def test_a_first_run_that_was_cut_is_begun_anew(reachable: Path) -> None:

@@ -16,6 +16,7 @@ from local.errors import ProcessDiedError, StackError, StopRequestedError
 from local.processes import Processes, ProcessSpec
 from tests.integration.local.liveness import runs
 
+GUARD = 60.0
 # Says that it runs; when it is told to end, writes when it did.
 _SERVER = """
 import pathlib, signal, sys, time
@@ -36,7 +37,7 @@ from tests_processes import spec_of
 from local.processes import Processes
 processes = Processes()
 pids = [processes.start(spec_of(name, pathlib.Path(sys.argv[1]))) for name in sys.argv[2:]]
-for name in sys.argv[2:]: processes.wait_until_ready(name, 10)
+for name in sys.argv[2:]: processes.wait_until_ready(name, 60)
 print(*pids, flush=True)
 time.sleep(60)
 """
@@ -53,7 +54,7 @@ def _python(
     return ProcessSpec(name, command, inherited_environment(), folder / f"{name}.log", ready)
 
 
-def _gone(pid: int, seconds: float = 20) -> bool:
+def _gone(pid: int, seconds: float = GUARD) -> bool:
     try:
         process = psutil.Process(pid)
     except psutil.NoSuchProcess:
@@ -77,7 +78,7 @@ def test_the_last_that_was_started_is_the_first_that_is_stopped(tmp_path: Path) 
     processes = Processes()
     for name in ("one", "two", "three"):
         processes.start(_server(name, tmp_path))
-        processes.wait_until_ready(name, 10)
+        processes.wait_until_ready(name, GUARD)
     pids = processes.pids().values()
     processes.stop_all()
     assert (tmp_path / "ends").read_text().split() == ["three", "two", "one"]
@@ -93,7 +94,7 @@ def test_whoever_died_is_named_with_the_end_of_its_log(
     )
     processes.start(_python("ill", tmp_path, program))
     with pytest.raises(ProcessDiedError) as told:
-        processes.wait_until(lambda: False, 10, "nobody died")
+        processes.wait_until(lambda: False, GUARD, "nobody died")
     text = str(told.value)
     assert text.startswith("ill ended by itself (exit code 1)")
     assert str(tmp_path / "ill.log") in text
@@ -107,7 +108,7 @@ def test_the_log_of_an_earlier_run_is_not_shown_as_this_one_s(
     (tmp_path / "mute.log").write_text("an old trouble\n")
     processes.start(_python("mute", tmp_path, "import os; os.kill(os.getpid(), 9)"))
     with pytest.raises(ProcessDiedError, match="signal 9") as told:
-        processes.wait_until(lambda: False, 10, "nobody died")
+        processes.wait_until(lambda: False, GUARD, "nobody died")
     assert "an old trouble" not in str(told.value)
     assert "an old trouble" in (tmp_path / "mute.log").read_text()
 
@@ -118,7 +119,7 @@ def test_a_command_that_is_not_there_is_told_as_a_death(
     spec = ProcessSpec("absent", ["/nowhere/absent"], {}, tmp_path / "absent.log")
     processes.start(spec)
     with pytest.raises(ProcessDiedError, match="/nowhere/absent: not found"):
-        processes.wait_until(lambda: False, 10, "nobody died")
+        processes.wait_until(lambda: False, GUARD, "nobody died")
 
 
 def test_a_job_may_end_and_a_failed_job_may_not(tmp_path: Path, processes: Processes) -> None:
@@ -133,7 +134,7 @@ def test_whoever_is_killed_or_stopped_on_purpose_did_not_die(
 ) -> None:
     killed = processes.start(_server("one", tmp_path))
     stopped = processes.start(_server("two", tmp_path))
-    processes.wait_until_ready("two", 10)
+    processes.wait_until_ready("two", GUARD)
     processes.kill("one")
     processes.stop("two")
     processes.check()
@@ -159,7 +160,7 @@ def test_a_request_to_stop_ends_the_waiting(tmp_path: Path) -> None:
 
     processes.start(_python("late", tmp_path, _SERVER, ready=ready))
     with pytest.raises(StopRequestedError):
-        processes.wait_until_ready("late", 10)
+        processes.wait_until_ready("late", GUARD)
     processes.stop_all()
 
 
@@ -260,6 +261,6 @@ except KeyboardInterrupt:
             ready=lambda: "up" in log.read_text(),
         )
     )
-    processes.wait_until_ready("one", 10)
+    processes.wait_until_ready("one", GUARD)
     processes.stop_all()
     assert log.read_text().split() == ["up", "interrupted"]

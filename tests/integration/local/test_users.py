@@ -119,7 +119,7 @@ def test_an_ordinary_user_can_run_the_server() -> None:
             extra_groups=None if nobody is None else [],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
     assert done.stdout.split() == [str(user), str(user), str(home / "postgres")], done.stderr
