@@ -2,7 +2,7 @@
 
 import asyncio
 import pickle
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from uuid import UUID, uuid4
 
@@ -202,6 +202,37 @@ async def test_found_exported_and_imported_by_streams(inglenook: Inglenook, sess
         ImportMessagesRequest(messages=frame.messages) for frame in exported
     )
     assert (done.imported, done.present) == (0, 1)
+
+
+async def test_what_giving_an_import_fails_of_is_told(
+    inglenook: Inglenook,
+) -> None:
+    session = (await inglenook.sessions.create_session()).session.session_id
+    said = Message(session_id=session, message_id=str(uuid4()), role=Role.ROLE_USER, content="said")
+
+    def requests() -> Iterator[ImportMessagesRequest]:
+        yield ImportMessagesRequest(messages=[said])
+        raise ValueError("the file is damaged")
+
+    with pytest.raises(ValueError, match="the file is damaged"):
+        await inglenook.messages.import_messages(requests())
+
+
+async def test_an_import_that_is_refused_is_not_given_to_its_end(inglenook: Inglenook) -> None:
+    given = 0
+
+    def requests() -> Iterator[ImportMessagesRequest]:
+        nonlocal given
+        elsewhere = Message(session_id=str(uuid4()), message_id=str(uuid4()), role=Role.ROLE_USER)
+        elsewhere.content = "of nobody's"
+        while True:
+            given += 1
+            yield ImportMessagesRequest(messages=[elsewhere])
+
+    with pytest.raises(InglenookError) as refused:
+        await inglenook.messages.import_messages(requests())
+    assert refused.value.reason == "SESSION_NOT_FOUND"
+    assert given
 
 
 async def test_an_export_of_everything_begins_with_a_fresh_token(stack: Stack, person: str) -> None:

@@ -5,16 +5,16 @@ import itertools
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
-    AsyncIterator,
     Awaitable,
     Callable,
     Iterable,
 )
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
-from grpc import aio
+from grpc import StatusCode, aio
 
 from inglenook_client.backoff import Backoff
 from inglenook_client.errors import InglenookError
@@ -22,6 +22,7 @@ from inglenook_client.tokens import Tokens
 
 Request = TypeVar("Request", bound=Message)
 Answer = TypeVar("Answer", bound=Message)
+_TURNS, _TURN_SECONDS = 100, 0.01
 _Metadata = tuple[tuple[str, str], ...]
 
 
@@ -86,17 +87,27 @@ class Calls:
 
         Raises:
             InglenookError: it was refused, or broken off.
+            Exception: what giving the requests failed of; the server gets no end of them.
         """
-        call = self._channel.stream_unary(
+        open_call = self._channel.stream_unary(
             method.path,
             request_serializer=method.request.SerializeToString,
             response_deserializer=method.answer.FromString,
         )
         token = await self._tokens.get()
+        call = open_call(metadata=_metadata(token))
         try:
-            return await call(_one_by_one(requests), metadata=_metadata(token))
+            # Given an iterator, gRPC tells nobody what that failed of, and ends as if cancelled.
+            async with aclosing(_one_by_one(requests)) as given:
+                async for request in given:
+                    if not await _takes(call, request):
+                        break
+            await call.done_writing()
+            return await call
         except aio.AioRpcError as error:
             raise self._failure(error, token) from None
+        finally:
+            call.cancel()
 
     async def stream(
         self, method: Method[Request, Answer], request: Request
@@ -147,6 +158,23 @@ class Calls:
         return failure
 
 
+async def _takes(call: "aio.StreamUnaryCall[Any, Any]", request: Message) -> bool:
+    """Sends a request, unless the server has ended the call: then the call tells why."""
+    if call.done():
+        return False
+    try:
+        await call.write(request)
+    except aio.AioRpcError:
+        # To gRPC for Python this is INTERNAL until it has taken in what the server said, which has
+        # come by now.
+        for _ in range(_TURNS):
+            if await call.code() is not StatusCode.INTERNAL:
+                break
+            await asyncio.sleep(_TURN_SECONDS)
+        return False
+    return True
+
+
 def _metadata(token: str) -> _Metadata:
     return (("authorization", f"Bearer {token}"),)
 
@@ -158,7 +186,7 @@ def _can_be_repeated(method: Method[Request, Answer], error: InglenookError) -> 
 
 async def _one_by_one(
     requests: Iterable[Request] | AsyncIterable[Request],
-) -> AsyncIterator[Request]:
+) -> AsyncGenerator[Request, None]:
     if isinstance(requests, AsyncIterable):
         async for request in requests:
             yield request
