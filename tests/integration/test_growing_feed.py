@@ -37,9 +37,20 @@ from services.runtime.encryption.key_file import KeyFile
 from services.runtime.errors import Refusal
 from services.runtime.feed import Batch
 from tests.integration.calls import MakePerson
+from tests.integration.eventually import eventually, rows, waits_for_a_lock
 from tests.integration.interrupted import Interrupted
 
 _SERVICE = "responder"
+_BYTES = """
+    SELECT bytes, (
+        SELECT coalesce(sum(octet_length(body)), 0) FROM (
+            SELECT body, session_id FROM messages.messages
+            UNION ALL SELECT body, session_id FROM messages.message_parts
+        ) AS stored
+        WHERE stored.session_id = conversations.session_id
+    )
+    FROM messages.conversations WHERE session_id = %s
+"""
 
 
 @dataclass
@@ -406,3 +417,32 @@ async def test_renewing_leases_waits_for_no_batch_that_may_wait_for_it(
             await batch.execute(grow, (message_id,))
             await talk.leases.renew(written)
         await batch.rollback()
+
+
+@pytest.mark.parametrize("what", ["grow", "end", "take up", "delete"])
+async def test_what_happens_to_a_reply_while_its_lease_is_being_renewed_happens_as_a_whole(
+    talk: Talk, stack: Stack, what: str
+) -> None:
+    reply = await talk.begin()
+    await talk.grow(reply, "so far")
+    renewal = "UPDATE messages.messages SET writer_deadline = now() WHERE message_id = %s"
+    with psycopg.connect(stack.admin_url) as renewing:
+        renewing.execute(renewal.encode(), (reply,))
+        match what:
+            case "grow":
+                happening = talk.grow(reply, " and more")
+            case "end":
+                happening = talk.end(reply, MessageState.MESSAGE_STATE_COMPLETE)
+            case "take up":
+                happening = talk.take_up(reply)
+            case _:
+                happening = talk.delete(reply)
+        task = asyncio.create_task(happening)
+        await asyncio.to_thread(eventually, lambda: waits_for_a_lock(stack, "test writing"))
+        renewing.commit()
+        await task
+    reader = Reader(talk)
+    await reader.begin()
+    await reader.until_current()
+    ((counted, stored),) = rows(stack, _BYTES, talk.conversation.session_id)
+    assert counted == stored
