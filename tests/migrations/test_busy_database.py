@@ -8,18 +8,15 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from alembic import command
-from alembic.config import Config
 from psycopg import IsolationLevel
-from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
 from contract.folders import ROOT
 from local.stack import Stack
 from services.runtime import migration
 from services.runtime.settings import MigrationSettings
 from tests.integration.eventually import eventually
+from tests.migrations.upgrading import upgrade
 
 _WAITING = """
     SELECT pid FROM pg_stat_activity
@@ -48,14 +45,7 @@ class Migrating:
     def up_to(self, service: str, revision: str) -> None:
         """Makes a service's tables as they were at a revision."""
         self.admin.execute(f"CREATE SCHEMA {service}".encode())
-        engine = create_engine(
-            "postgresql+psycopg://", creator=lambda: psycopg.connect(self.url), poolclass=NullPool
-        )
-        config = Config()
-        config.set_main_option("script_location", str(ROOT / "services" / service / "migrations"))
-        with engine.connect() as opened:
-            config.attributes["connection"] = opened
-            command.upgrade(config, revision)
+        upgrade(self.url, service, revision)
 
     def migrate(self, service: str) -> None:
         """As the command does."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from alembic import op
@@ -20,6 +21,7 @@ from alembic.script import Script, ScriptDirectory
 
 from contract.folders import ROOT
 from tests.migrations.released import HEADS
+from tests.migrations.upgrading import upgrade
 
 # What `migrate` sees to for all: how long a lock is waited for, one transaction for each migration.
 # Small integers are the contract's: enums, and sequences that the contract bounds.
@@ -66,6 +68,25 @@ def test_every_new_migration_can_be_run_under_load(service: str) -> None:
         if (found := _complaints(_sql(migration.module.upgrade)))
     }
     assert complaints == {}
+
+
+@pytest.mark.parametrize("service", HEADS)
+def test_a_new_migration_that_is_not_one_transaction_can_be_begun_anew(
+    service: str, empty_database: str
+) -> None:
+    with psycopg.connect(empty_database, autocommit=True) as database:
+        database.execute(f"CREATE SCHEMA {service}".encode())
+        for migration in reversed(_newer(service)):
+            upgrade(empty_database, service, migration.revision)
+            if "CONCURRENTLY" in _sql(migration.module.upgrade):
+                # As if it had been cut right before its end.
+                database.execute(
+                    f"UPDATE {service}.alembic_version SET version_num = %s".encode(),  # noqa: S608
+                    (migration.down_revision,),
+                )
+                upgrade(empty_database, service, migration.revision)
+        invalid = "SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid"
+        assert database.execute(invalid.encode()).fetchall() == []
 
 
 def _index_that_blocks_writes() -> None:

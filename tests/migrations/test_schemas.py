@@ -6,18 +6,16 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, create_engine
 from sqlalchemy.pool import NullPool
 
-from contract.folders import ROOT
 from local.stack import Stack
 from services.messages.tables import METADATA as MESSAGES
 from services.sessions.store import METADATA as SESSIONS
 from services.users.store import METADATA as USERS
+from tests.migrations.upgrading import upgrade
 
 TABLES = {"users": USERS, "sessions": SESSIONS, "messages": MESSAGES}
 
@@ -64,21 +62,9 @@ def test_the_migrations_make_what_the_code_describes(
 def test_data_keys_from_before_uses_were_counted_are_used_up_and_their_keks_on_the_books(
     empty_database: str, service: str, described: MetaData
 ) -> None:
-    def upgrade(revision: str) -> None:
-        engine = create_engine(
-            "postgresql+psycopg://",
-            creator=lambda: psycopg.connect(empty_database),
-            poolclass=NullPool,
-        )
-        config = Config()
-        config.set_main_option("script_location", str(ROOT / "services" / service / "migrations"))
-        with engine.connect() as opened:
-            config.attributes["connection"] = opened
-            command.upgrade(config, revision)
-
     with psycopg.connect(empty_database, autocommit=True) as database:
         database.execute(f"CREATE SCHEMA {service}".encode())
-        upgrade("0001")
+        upgrade(empty_database, service, "0001")
         scope = [column.name for column in described.tables[f"{service}.data_keys"].primary_key]
         values = ", ".join("gen_random_uuid()" for _ in scope)
         stored = [("kek-a", "2026-01-02"), ("kek-b", "2026-02-01"), ("kek-a", "2026-01-01")]
@@ -89,7 +75,7 @@ def test_data_keys_from_before_uses_were_counted_are_used_up_and_their_keks_on_t
                 f" VALUES ({values}, %s, 'wrapped', %s)".encode(),
                 (kek_id, day),
             )
-        upgrade("head")
+        upgrade(empty_database, service, "head")
         books = database.execute(
             f"SELECT kek_id, create_time::date::text, retire_time"  # noqa: S608
             f" FROM {service}.key_encryption_keys ORDER BY kek_id".encode()
