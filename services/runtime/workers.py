@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from services.runtime.settings import PREFIX, ServiceSettings
@@ -87,7 +87,11 @@ class Supervisor:
         pause = _FIRST_PAUSE
         while not self._running.is_stopping:
             started = time.monotonic()
-            code = await self._run_one(number)
+            try:
+                code: int | str = await self._run_one(number)
+            except OSError as error:
+                # No room for one more process, most often, which passes: the others serve on.
+                code = os.strerror(error.errno) if error.errno else type(error).__name__
             if self._running.is_stopping:
                 return
             _log.error("a worker ended; starting another", extra={"worker": number, "code": code})
@@ -101,9 +105,14 @@ class Supervisor:
             await asyncio.sleep(pause)
 
     async def _run_one(self, number: int) -> int:
-        """Runs a worker to its end, and gives its exit code."""
+        """Runs a worker to its end, and gives its exit code.
+
+        Raises:
+            OSError: it cannot be started.
+        """
         ours, its = socket.socketpair()
-        with its:
+        with its, ExitStack() as failing:
+            failing.callback(ours.close)
             environment = os.environ | {
                 f"{PREFIX}WORKER": str(number),
                 f"{PREFIX}WORKER_SOCKET": str(its.fileno()),
@@ -111,6 +120,7 @@ class Supervisor:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", self._module), env=environment, pass_fds=[its.fileno()]
             )
+            failing.pop_all()
         self._running.processes[number] = process
         if self._running.is_stopping:
             process.terminate()  # It began while the others were told.

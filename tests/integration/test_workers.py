@@ -4,8 +4,10 @@ import asyncio
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack, aclosing
+from pathlib import Path
 
 import grpc
 import psutil
@@ -208,3 +210,27 @@ async def test_a_worker_that_tells_what_is_no_wake_up_loses_its_own_link_alone(
         for writer in (broken, speaker, hearer):
             writer.close()
         await asyncio.gather(*links)
+
+
+def test_a_worker_that_cannot_be_started_is_started_once_it_can_be(
+    stack: Stack, tmp_path: Path
+) -> None:
+    worker, started = tmp_path / "worker", tmp_path / "started"
+    listen = f"127.0.0.1:{free_ports().gateway}"
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.integration.supervising", str(worker), listen],
+        env=stack.service("messages").environment,
+        stderr=subprocess.PIPE,
+    ) as supervisor:
+        try:
+            assert supervisor.stderr is not None
+            # Each failure is told.
+            assert b"a worker ended" in supervisor.stderr.readline()
+            made = tmp_path / "made"
+            made.write_text(f"#!/bin/sh\ntouch {started}\nexec sleep 600\n")
+            made.chmod(0o700)
+            made.rename(worker)
+            eventually(started.exists)
+        finally:
+            supervisor.terminate()
+    assert supervisor.returncode == 0
