@@ -190,22 +190,25 @@ describe("a live query", () => {
   test.each([
     new InglenookError("UNAVAILABLE", "stopping", { reason: "SERVER_STOPPING" }),
     new InglenookError("UNAUTHENTICATED", "expired", { reason: "TOKEN_EXPIRED" }),
-  ])("resumes at once after $reason and is live all the while, unless that goes on", async (error) => {
-    await open();
-    stream().fail(error);
-    await pass();
-    expect(streams).toHaveLength(2);
-    // However long the fresh token or the other replica takes.
-    await pass(OPTIONS.heartbeat);
-    expect(query.snapshot).toMatchObject({ status: "live", error: undefined });
-    stream().fail(error);
-    await pass();
-    expect(query.snapshot).toMatchObject({ status: "reconnecting", error });
-    await pass(OPTIONS.backoff.first / 2);
-    expect(streams).toHaveLength(2);
-    await pass(OPTIONS.backoff.first * 2);
-    expect(streams).toHaveLength(3);
-  });
+  ])(
+    "resumes at once after $reason and is live all the while, unless that goes on",
+    async (error) => {
+      await open();
+      stream().fail(error);
+      await pass();
+      expect(streams).toHaveLength(2);
+      // However long the fresh token or the other replica takes.
+      await pass(OPTIONS.heartbeat);
+      expect(query.snapshot).toMatchObject({ status: "live", error: undefined });
+      stream().fail(error);
+      await pass();
+      expect(query.snapshot).toMatchObject({ status: "reconnecting", error });
+      await pass(OPTIONS.backoff.first / 2);
+      expect(streams).toHaveLength(2);
+      await pass(OPTIONS.backoff.first * 2);
+      expect(streams).toHaveLength(3);
+    },
+  );
 
   test("waits at least as long as the server asks", async () => {
     await open();
