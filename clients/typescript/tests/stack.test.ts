@@ -144,14 +144,9 @@ test("a token that ends is replaced by a fresh one, and nothing is missed", asyn
   const other = as("dora");
   const session = await newSession(other);
   const short = await stack.token("dora", 3);
-  let renewed = () => {};
-  const renewal = new Promise<void>((resolve) => {
-    renewed = resolve;
-  });
+  const asked: boolean[] = [];
   const getToken = async ({ fresh }: { fresh: boolean }) => {
-    if (fresh) {
-      renewed();
-    }
+    asked.push(fresh);
     return fresh ? stack.token("dora") : short;
   };
   const client = as("dora", { getToken });
@@ -159,7 +154,7 @@ test("a token that ends is replaced by a fresh one, and nothing is missed", asyn
   const statuses = new Set<string>();
   const query = client.watchMessages(session);
   const keep = query.subscribe(() => statuses.add(query.snapshot.status));
-  await renewal;
+  await expect.poll(() => asked, { timeout: 50_000 }).toContain(true);
   await other.send(session, "still there?");
   await untilSaid(client, session, "still there?");
   expect([...statuses]).toEqual(["live"]);
