@@ -33,7 +33,7 @@ class Refused:
 def wait_for_log(stack: Stack, name: str, request_id: str) -> str:
     """A process's log, once it has the line of a request: Envoy writes its log now and then."""
     log = stack.home.logs / f"{name}.log"
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while request_id not in (text := log.read_text()):
         assert time.monotonic() < deadline, f"{request_id} is not in {log}"
         time.sleep(0.1)
