@@ -9,20 +9,19 @@ from collections.abc import (
     Callable,
     Iterable,
 )
-from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
-from grpc import StatusCode, aio
+from grpc import aio
 
 from inglenook_client.backoff import Backoff
 from inglenook_client.errors import InglenookError
 from inglenook_client.tokens import Tokens
+from inglenook_client.uploads import uploaded
 
 Request = TypeVar("Request", bound=Message)
 Answer = TypeVar("Answer", bound=Message)
-_TURNS, _TURN_SECONDS = 100, 0.01
 _Metadata = tuple[tuple[str, str], ...]
 
 
@@ -95,19 +94,10 @@ class Calls:
             response_deserializer=method.answer.FromString,
         )
         token = await self._tokens.get()
-        call = open_call(metadata=_metadata(token))
         try:
-            # Given an iterator, gRPC tells nobody what that failed of, and ends as if cancelled.
-            async with aclosing(_one_by_one(requests)) as given:
-                async for request in given:
-                    if not await _takes(call, request):
-                        break
-            await call.done_writing()
-            return await call
+            return await uploaded(open_call(metadata=_metadata(token)), requests)
         except aio.AioRpcError as error:
             raise self._failure(error, token) from None
-        finally:
-            call.cancel()
 
     async def stream(
         self, method: Method[Request, Answer], request: Request
@@ -158,23 +148,6 @@ class Calls:
         return failure
 
 
-async def _takes(call: "aio.StreamUnaryCall[Any, Any]", request: Message) -> bool:
-    """Sends a request, unless the server has ended the call: then the call tells why."""
-    if call.done():
-        return False
-    try:
-        await call.write(request)
-    except aio.AioRpcError:
-        # To gRPC for Python this is INTERNAL until it has taken in what the server said, which has
-        # come by now.
-        for _ in range(_TURNS):
-            if await call.code() is not StatusCode.INTERNAL:
-                break
-            await asyncio.sleep(_TURN_SECONDS)
-        return False
-    return True
-
-
 def _metadata(token: str) -> _Metadata:
     return (("authorization", f"Bearer {token}"),)
 
@@ -182,14 +155,3 @@ def _metadata(token: str) -> _Metadata:
 def _can_be_repeated(method: Method[Request, Answer], error: InglenookError) -> bool:
     # With a delay the server says that it did nothing, whatever the call was.
     return error.passing and (method.repeatable or error.retry_delay is not None)
-
-
-async def _one_by_one(
-    requests: Iterable[Request] | AsyncIterable[Request],
-) -> AsyncGenerator[Request, None]:
-    if isinstance(requests, AsyncIterable):
-        async for request in requests:
-            yield request
-    else:
-        for request in requests:
-            yield request
