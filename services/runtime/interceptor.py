@@ -8,21 +8,18 @@ layer costs every call. Requests arrive here as bytes (see `server.py`), so that
 unknown caller is parsed and what cannot be parsed is answered like any other bad request.
 """
 
-import asyncio
 import logging
 import math
 import time
 from collections.abc import (
-    AsyncGenerator,
     AsyncIterator,
     Awaitable,
     Callable,
     Iterable,
 )
-from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -33,6 +30,7 @@ from inglenook.errors.v1.errors_pb2 import Reason
 from protovalidate import Validator, Violation
 
 from contract.methods import Method
+from services.runtime.admission import Admission
 from services.runtime.audit.calls import RecordedCalls
 from services.runtime.errors import (
     FieldViolation,
@@ -48,7 +46,6 @@ from services.runtime.logs import call_log
 from services.runtime.telemetry import calls
 from services.runtime.tokens import (
     TokenVerifier,
-    token_expired,
     token_misplaced,
     token_missing,
 )
@@ -129,7 +126,7 @@ class CallInterceptor(AsyncServerInterceptor):
             identity = await self._admit(guarded.method, context, metadata, request_id)
             if guarded.method.client_streaming:
                 arriving = until_half_closed(request_or_iterator, context)
-                sent = self._admission(identity).parts_of(arriving)
+                sent = Admission.of(identity, self._locked).parts_of(arriving)
                 requests = self._read_each(guarded, identity, request_id, sent)
                 response = await method(requests, context)
             elif guarded.method.server_streaming:
@@ -138,7 +135,7 @@ class CallInterceptor(AsyncServerInterceptor):
                 del metadata  # It would be memory of every idle stream.
                 frames, response = method(request, context), None
                 with calls.open_stream(method_name):
-                    await self._admission(identity).send(frames, context)
+                    await Admission.of(identity, self._locked).send(frames, context)
             else:
                 request = self._read(guarded, request_or_iterator)
                 await self._recorded.record(guarded.method, identity, request, request_id)
@@ -184,10 +181,6 @@ class CallInterceptor(AsyncServerInterceptor):
             raise person_locked()
         current_call.set(Call(request_id=request_id, identity=identity, token=token))
         return identity
-
-    def _admission(self, identity: Identity | None) -> "_Admission":
-        person = None if identity is None else identity.user_id
-        return _Admission(_ends_at(identity), person, self._locked)
 
     def _read(self, guarded: GuardedMethod, raw: bytes) -> Message:
         """The request, if it keeps the contract's rules.
@@ -258,102 +251,6 @@ def access_denied() -> Refusal:
         Reason.REASON_ACCESS_DENIED,
         "This method is not open to this kind of caller.",
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Admission:
-    """For how long a call's streams go on: until the token ends, or the person is locked."""
-
-    ends_at: float | None
-    """On the event loop's clock; None for never."""
-    person: UUID | None
-    locked: LockedNow
-
-    async def send(
-        self, frames: AsyncGenerator[Any, None], context: "aio.ServicerContext[Any, Any]"
-    ) -> None:
-        """Sends a handler's frames, for as long as the caller may have them.
-
-        Sending one takes as long as the reader takes: one who reads no more holds up neither the
-        end nor what the handler has to let go of then.
-
-        Raises:
-            Refusal: TOKEN_EXPIRED or PERSON_LOCKED.
-        """
-        # The handler is closed at once: it is not left to the garbage collector.
-        async with aclosing(frames):
-            async with self._until_the_end():
-                first = await anext(frames, None)
-            if first is None:
-                return
-            # By itself, and to its end: gRPC cannot end a stream that waits for its beginning to be
-            # sent, alone or with the first frame. No reader can hold it up.
-            await context.send_initial_metadata(())
-            async with self._until_the_end():
-                await context.write(first)
-                async for frame in frames:
-                    self._check()
-                    await context.write(frame)
-
-    async def parts_of(self, parts: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
-        """The parts of a stream that may still be had.
-
-        Raises:
-            Refusal: TOKEN_EXPIRED or PERSON_LOCKED, where they end.
-        """
-        while True:
-            # Around each part and never around the yield: a timeout that cancels the task while
-            # the consumer runs would hit the consumer.
-            async with self._until_the_end():
-                try:
-                    part = await anext(parts)
-                except StopAsyncIteration:
-                    return
-            self._check()
-            yield part
-
-    @asynccontextmanager
-    async def _until_the_end(self) -> AsyncGenerator[None, None]:
-        """Ends what waits in the block when the token does, or when the person is locked.
-
-        Raises:
-            Refusal: TOKEN_EXPIRED or PERSON_LOCKED.
-        """
-        limit = asyncio.timeout_at(self.ends_at)
-
-        def locked() -> None:
-            if not limit.expired():
-                limit.reschedule(asyncio.get_running_loop().time())
-
-        try:
-            async with limit:
-                with self.locked.hearing(self.person, locked):
-                    self._check()
-                    yield
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            self._check()
-            # Or the person was locked and is not any more: they may come again just as well.
-            raise token_expired() from None
-
-    def _check(self) -> None:
-        """Looks whether it is over: what is ready at once is not held up by any timeout.
-
-        Raises:
-            Refusal: TOKEN_EXPIRED or PERSON_LOCKED.
-        """
-        if self.ends_at is not None and self.ends_at <= asyncio.get_running_loop().time():
-            raise token_expired()
-        if self.person in self.locked:
-            raise person_locked()
-
-
-def _ends_at(identity: Identity | None) -> float | None:
-    """When a call's streams end, on the event loop's clock; None for never."""
-    if identity is None or identity.expires_at == float("inf"):
-        return None
-    return asyncio.get_running_loop().time() + (identity.expires_at - time.time())
 
 
 async def _passed_on(

@@ -8,8 +8,7 @@ hear of it then, whatever they wait for.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -118,36 +117,32 @@ class LockedPeople:
 
 
 class LockedNow:
-    """Who is locked at the moment, and whoever wants to hear of it when somebody is."""
+    """Who is locked at the moment, and what ends when its person is."""
 
     def __init__(self, people: Iterable[UUID] = ()) -> None:
         self._locked = frozenset(people)
-        self._hearing: dict[UUID, set[Callable[[], None]]] = {}
+        # By itself and not by its person: it is memory of every idle stream.
+        self._limits: dict[asyncio.Timeout, UUID | None] = {}
 
     def __contains__(self, person: object) -> bool:
         return person in self._locked
 
-    @contextmanager
-    def hearing(self, person: UUID | None, locked: Callable[[], None]) -> Iterator[None]:
-        """Within it, `locked` is called when the person is; not if they were before."""
-        if person is None:
-            yield
-            return
-        hearing = self._hearing.setdefault(person, set())
-        hearing.add(locked)
-        try:
-            yield
-        finally:
-            hearing.discard(locked)
-            if not hearing:
-                del self._hearing[person]
+    def limit(self, limit: asyncio.Timeout, person: UUID | None) -> None:
+        """Ends what is limited by a timeout when the person is locked; not if they were before."""
+        self._limits[limit] = person
+
+    def forget(self, limit: asyncio.Timeout) -> None:
+        """Lets go of a timeout: what it limits is over."""
+        self._limits.pop(limit, None)
 
     def be(self, people: Iterable[UUID]) -> None:
         """Takes who is locked from now on."""
         before, self._locked = self._locked, frozenset(people)
-        for person in self._locked - before:
-            for locked in tuple(self._hearing.get(person, ())):
-                locked()
+        if new := self._locked - before:
+            now = asyncio.get_running_loop().time()
+            for limit, person in self._limits.items():
+                if person in new and not limit.expired():
+                    limit.reschedule(now)
 
 
 class Locks(LockedNow):
