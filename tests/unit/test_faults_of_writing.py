@@ -5,15 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
 import pytest
-from inglenook.messages.v1.messages_pb2 import Role
 
-from services.messages.appends import Append, AppendedRow
-from services.messages.tables import Conversation
+from services.messages.appends import AppendedRow
 from services.messages.writer import Writer
 from services.runtime.database import Database
+from tests.unit.appending import an_append
 
 GUARD = 30.0
 NOW = datetime.now(UTC)
@@ -46,25 +44,14 @@ def _fault() -> _Stored:
     raise RuntimeError("a fault")
 
 
-def _append() -> Append:
-    return Append(
-        conversation=Conversation(uuid4(), uuid4()),
-        message_id=uuid4(),
-        role=Role.ROLE_USER,
-        body=b"",
-        plaintext=b"",
-        stored=asyncio.get_running_loop().create_future(),
-    )
-
-
 async def _two_one_after_the_other(
     database: _Answering, committed: Callable[..., None]
 ) -> list[object]:
     """What becomes of an append, and of one that waits while it is written."""
     writer = Writer(database, committed)
-    first = asyncio.create_task(writer.append([_append()]))
+    first = asyncio.create_task(writer.append([an_append()]))
     await database.is_asked.wait()
-    second = asyncio.create_task(writer.append([_append()]))
+    second = asyncio.create_task(writer.append([an_append()]))
     await asyncio.sleep(0)
     database.may_answer.set()
     async with asyncio.timeout(GUARD):

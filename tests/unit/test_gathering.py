@@ -2,14 +2,10 @@
 
 import asyncio
 from typing import Any
-from uuid import uuid4
 
-from inglenook.messages.v1.messages_pb2 import Role
-
-from services.messages.appends import Append
-from services.messages.tables import Conversation
 from services.messages.writer import Writer
 from services.runtime.database import Database
+from tests.unit.appending import an_append
 
 CALLERS = 8
 ROUNDS = 20
@@ -30,15 +26,7 @@ class Counting(Database):
 
 
 def _append(writer: Writer) -> "asyncio.Task[Any]":
-    append = Append(
-        conversation=Conversation(uuid4(), uuid4()),
-        message_id=uuid4(),
-        role=Role.ROLE_USER,
-        body=b"",
-        plaintext=b"",
-        stored=asyncio.get_running_loop().create_future(),
-    )
-    return asyncio.create_task(writer.append([append]))
+    return asyncio.create_task(writer.append([an_append()]))
 
 
 async def test_callers_who_come_back_one_by_one_are_written_together() -> None:

@@ -8,17 +8,16 @@ from uuid import uuid4
 
 import pytest
 from inglenook.audit.v1.audit_pb2 import ActorKind
-from inglenook.messages.v1.messages_pb2 import Role
 from psycopg import OperationalError
 
-from services.messages.appends import Append
-from services.messages.tables import ACCESS_LOG, Conversation
+from services.messages.tables import ACCESS_LOG
 from services.messages.writer import Writer
 from services.runtime.audit.chain import Access
 from services.runtime.audit.recorder import AccessRecorder
 from services.runtime.database import Database
 from services.runtime.encryption.single_flight import SingleFlight
 from services.runtime.identity import Call, current_call
+from tests.unit.appending import an_append
 
 
 class Unreachable(Database):
@@ -47,16 +46,8 @@ def call() -> Iterator[None]:
 
 async def test_the_writer_writes_for_nobody_in_particular() -> None:
     database = Unreachable()
-    append = Append(
-        conversation=Conversation(uuid4(), uuid4()),
-        message_id=uuid4(),
-        role=Role.ROLE_USER,
-        body=b"",
-        plaintext=b"",
-        stored=asyncio.get_running_loop().create_future(),
-    )
     with pytest.raises(OperationalError):
-        await Writer(database, lambda *_: None).append([append])
+        await Writer(database, lambda *_: None).append([an_append()])
     assert database.calls == [None]
 
 
